@@ -289,6 +289,12 @@ type Protocol struct {
 	Read func(r *bufio.Reader) (packet any, err error)
 	// New makes the ESME's (the client's) machine.
 	New func(cfg Config) Machine
+	// NewServer makes the SMSC's (the server's) machine.
+	NewServer func(cfg ServerConfig) ServerMachine
+	// NewID makes the id of a part submitted to an SMSC of this protocol, in
+	// the spelling of Outcome.ID. n is a counter of yours. CIMD2 has no n: where
+	// the id is taken already, ask again with a later second.
+	NewID func(to Address, at time.Time, n uint64) string
 }
 
 // SyntaxError is a packet that breaks its protocol's rules: the peer is at fault.
