@@ -1,0 +1,244 @@
+package smpp
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/text"
+)
+
+// Bits of esm_class (SMPP v3.4 §5.2.12).
+const (
+	ESMClassUDHI           uint8 = 0x40 // short_message begins with a user data header
+	esmTypeMask            uint8 = 0x3C
+	esmTypeReceipt         uint8 = 0x04 // deliver_sm: SMSC delivery receipt
+	esmTypeIntermediate    uint8 = 0x20 // deliver_sm: intermediate notification
+	registeredReceipt      uint8 = 0x01 // registered_delivery: on success and failure (§5.2.17)
+	registeredMask         uint8 = 0x03
+	classGroup             uint8 = 0x10 // GSM 03.38 general group with a message class
+	gsmClassCodingGroup    uint8 = 0xF0 // GSM 03.38 data coding/message class group
+	interfaceVersion       uint8 = 0x34
+	maxRelativeValidity          = 99 * 365 * 24 * time.Hour
+	day                          = 24 * time.Hour
+	relativeValiditySuffix       = "000R"
+)
+
+// DataCoding returns the data_coding for a coding and a GSM message class, -1
+// for none (SMPP v3.4 §5.2.19; with a class GSM 03.38 §4). Latin1 has no class.
+func DataCoding(c text.Coding, class int8) uint8 {
+	withClass := classGroup | uint8(class)&3
+	switch {
+	case c == text.Latin1:
+		return 0x03
+	case c == text.UCS2 && class < 0:
+		return 0x08
+	case c == text.UCS2:
+		return 0x08 | withClass
+	case c == text.Binary && class < 0:
+		return 0x04
+	case c == text.Binary:
+		return 0x04 | withClass
+	case class < 0:
+		return 0x00
+	}
+	return withClass
+}
+
+// ParseDataCoding is the inverse of DataCoding. It takes 0x00 for the GSM
+// default alphabet, IA5 for Latin1, of which it is a part, and alphabets that
+// are not ours (Cyrillic, JIS, ...) for Binary.
+func ParseDataCoding(dc uint8) (c text.Coding, class int8) {
+	switch {
+	case dc == 0x00:
+		return text.GSM7, -1
+	case dc == 0x01 || dc == 0x03:
+		return text.Latin1, -1
+	case dc == 0x08:
+		return text.UCS2, -1
+	case dc < 0x10:
+		return text.Binary, -1
+	case dc < 0x80: // general group, 0x40: marked for deletion
+		class = -1
+		if dc&0x10 != 0 {
+			class = int8(dc & 3)
+		}
+		switch {
+		case dc&0x20 != 0: // compressed
+			return text.Binary, class
+		case dc&0x0C == 0x04:
+			return text.Binary, class
+		case dc&0x0C == 0x08:
+			return text.UCS2, class
+		}
+		return text.GSM7, class
+	case dc >= gsmClassCodingGroup:
+		if dc&0x04 != 0 {
+			return text.Binary, int8(dc & 3)
+		}
+		return text.GSM7, int8(dc & 3)
+	case dc >= 0xE0: // message waiting, UCS2
+		return text.UCS2, -1
+	}
+	return text.GSM7, -1
+}
+
+// FormatValidity writes a validity_period in the relative format, rounded up to
+// a second: "000001000000000R" is one day (SMPP v3.4 §7.1.1.2). 0 and less are
+// empty. A month counts 30 days and a year 365.
+func FormatValidity(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	d = min((d + time.Second - 1).Truncate(time.Second), maxRelativeValidity)
+	days := int(d / day)
+	d %= day
+	years, days := days/365, days%365
+	months := min(days/30, 11)
+	days = min(days-30*months, 31)
+	return fmt.Sprintf("%02d%02d%02d%02d%02d%02d", years, months, days,
+		d/time.Hour, d/time.Minute%60, d/time.Second%60) + relativeValiditySuffix
+}
+
+// ParseValidity reads a validity_period in the relative format. An empty one is
+// 0, the SMSC's default. An absolute time is not relative to anything known
+// here: ok is false, as for what breaks the format.
+func ParseValidity(s string) (d time.Duration, ok bool) {
+	if s == "" {
+		return 0, true
+	}
+	if len(s) != timeSize-1 || s[15] != 'R' {
+		return 0, false
+	}
+	units := [...]time.Duration{365 * day, 30 * day, day, time.Hour, time.Minute, time.Second}
+	for i, u := range units {
+		a, b := s[2*i]-'0', s[2*i+1]-'0'
+		if a > 9 || b > 9 {
+			return 0, false
+		}
+		d += time.Duration(10*a+b) * u
+	}
+	return d, true
+}
+
+// address normalises what peers write: a '+' inside says international.
+func address(ton, npi uint8, digits string) smsc.Address {
+	if ton != smsc.TONAlphanumeric && len(digits) > 1 && digits[0] == '+' {
+		ton, digits = smsc.TONInternational, digits[1:]
+		if npi == 0 {
+			npi = 1
+		}
+	}
+	return smsc.Address{TON: ton, NPI: npi, Digits: digits}
+}
+
+// setPart fills in what a part says. A part that exceeds short_message goes
+// into message_payload.
+func (p *SubmitSM) setPart(part smsc.Part) {
+	p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr = part.From.TON, part.From.NPI, part.From.Digits
+	p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr = part.To.TON, part.To.NPI, part.To.Digits
+	p.DataCoding = DataCoding(part.Coding, part.Class)
+	p.ValidityPeriod = FormatValidity(part.Validity)
+	if part.Report {
+		p.RegisteredDelivery = registeredReceipt
+	}
+	p.ShortMessage = part.Data
+	if len(part.UDH) > 0 {
+		p.ESMClass |= ESMClassUDHI
+		p.ShortMessage = append(part.UDH[:len(part.UDH):len(part.UDH)], part.Data...)
+	}
+	if len(p.ShortMessage) > maxShortMessage {
+		p.TLVs.Add(TagMessagePayload, p.ShortMessage...)
+		p.ShortMessage = nil
+	}
+	if part.More {
+		p.TLVs.Add(TagMoreMessagesToSend, 1)
+	}
+}
+
+// part is the inverse of setPart. It never fails: bad is what a server answers
+// to it, while an ESME takes the part as it is, because the SMSC would send it
+// again for ever.
+func (p *SubmitSM) part() (part smsc.Part, bad Status) {
+	part = smsc.Part{
+		From:   address(p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr),
+		To:     address(p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr),
+		Data:   p.ShortMessage,
+		Report: p.RegisteredDelivery&registeredMask != 0,
+	}
+	part.Coding, part.Class = ParseDataCoding(p.DataCoding)
+	part.Validity, _ = ParseValidity(p.ValidityPeriod)
+	if payload, ok := p.TLVs.Get(TagMessagePayload); ok {
+		if len(part.Data) > 0 {
+			bad = ROPTPARNOTALLWD
+		}
+		part.Data = payload
+	}
+	if more, _ := p.TLVs.Uint8(TagMoreMessagesToSend); more == 1 {
+		part.More = true
+	}
+	switch {
+	case p.ESMClass&ESMClassUDHI != 0:
+		udh, data, err := text.CutUDH(part.Data)
+		if err != nil {
+			bad = RINVESMCLASS
+			break
+		}
+		part.UDH, part.Data = udh, data
+	default:
+		part.UDH = sarHeader(p.TLVs)
+	}
+	return part, bad
+}
+
+// sarHeader returns the user data header that says what the sar_ parameters say
+// (GSM 03.40 §9.2.3.24.8), nil when they are incomplete or wrong or say "one of one".
+func sarHeader(l TLVs) []byte {
+	ref, hasRef := l.Uint16(TagSarMsgRefNum)
+	total, hasTotal := l.Uint8(TagSarTotalSegments)
+	number, hasNumber := l.Uint8(TagSarSegmentSeqnum)
+	if !hasRef || !hasTotal || !hasNumber || total < 2 || number < 1 || number > total {
+		return nil
+	}
+	return []byte{6, 8, 4, byte(ref >> 8), byte(ref), total, number}
+}
+
+// submitSM gives data_sm the form of submit_sm, which has all its fields.
+func (p *DataSM) submitSM() *SubmitSM {
+	return &SubmitSM{
+		Header:        p.Header,
+		ServiceType:   p.ServiceType,
+		SourceAddrTON: p.SourceAddrTON, SourceAddrNPI: p.SourceAddrNPI, SourceAddr: p.SourceAddr,
+		DestAddrTON: p.DestAddrTON, DestAddrNPI: p.DestAddrNPI, DestinationAddr: p.DestinationAddr,
+		ESMClass: p.ESMClass, RegisteredDelivery: p.RegisteredDelivery, DataCoding: p.DataCoding, TLVs: p.TLVs,
+	}
+}
+
+// key is equal for an identical redelivery of a message or a receipt, whatever
+// its sequence number.
+func (p *SubmitSM) key() string {
+	h := sha256.New()
+	var b []byte
+	field := func(octets string) {
+		b = binary.BigEndian.AppendUint32(b[:0], uint32(len(octets)))
+		h.Write(append(b, octets...))
+	}
+	field(string([]byte{
+		p.SourceAddrTON, p.SourceAddrNPI, p.DestAddrTON, p.DestAddrNPI, p.ESMClass, p.ProtocolID, p.DataCoding,
+	}))
+	field(p.SourceAddr)
+	field(p.DestinationAddr)
+	field(string(p.ShortMessage))
+	for _, tag := range [...]Tag{
+		TagMessagePayload, TagReceiptedMessageID, TagMessageState,
+		TagSarMsgRefNum, TagSarTotalSegments, TagSarSegmentSeqnum,
+	} {
+		v, _ := p.TLVs.Get(tag)
+		field(strings.TrimRight(string(v), "\x00"))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
