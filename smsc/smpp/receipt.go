@@ -113,17 +113,18 @@ func rebase(id string, from, to int) string {
 // specific, so it is read leniently); ok is false for an ordinary message. TLVs
 // come before the text. Some SMSCs leave esm_class 0: then the text must be a
 // complete receipt, because a person could have typed it.
-func (p *SubmitSM) receipt(form IDForm) (r smsc.Receipt, ok bool) {
+func (p *SubmitSM) receipt(part smsc.Part, form IDForm) (r smsc.Receipt, ok bool) {
 	kind := p.ESMClass & esmTypeMask
-	part, _ := p.part()
-	words := parseReceipt(receiptText(part))
+	if kind != 0 && kind != esmTypeReceipt && kind != esmTypeIntermediate {
+		return smsc.Receipt{}, false
+	}
 	id, hasID := p.TLVs.Text(TagReceiptedMessageID)
 	state, hasState := p.TLVs.Uint8(TagMessageState)
-	switch {
-	case kind == esmTypeReceipt || kind == esmTypeIntermediate:
-	case kind == 0 && hasID && hasState:
-	case kind == 0 && words.whole:
-	default:
+	var words receiptWords
+	if kind != 0 || hasID || beginsLikeReceipt(part) {
+		words = parseReceipt(receiptText(part))
+	}
+	if kind == 0 && !(hasID && hasState) && !words.whole {
 		return smsc.Receipt{}, false
 	}
 	r = smsc.Receipt{ID: words.id, State: words.state, Code: words.err, Key: p.key()}
@@ -138,6 +139,14 @@ func (p *SubmitSM) receipt(form IDForm) (r smsc.Receipt, ok bool) {
 		r.Code = fmt.Sprintf("%03d", int(b[1])<<8|int(b[2]))
 	}
 	return r, true
+}
+
+// beginsLikeReceipt spares ordinary messages the parsing.
+func beginsLikeReceipt(p smsc.Part) bool {
+	if p.Coding == text.UCS2 {
+		return len(p.Data) > 5 && p.Data[1]|0x20 == 'i' && p.Data[3]|0x20 == 'd' && p.Data[5] == ':'
+	}
+	return len(p.Data) > 2 && p.Data[0]|0x20 == 'i' && p.Data[1]|0x20 == 'd' && p.Data[2] == ':'
 }
 
 // receiptText returns the text as ASCII, whatever its coding says.
@@ -229,8 +238,8 @@ func asciiLower(s string) string {
 }
 
 // formatReceipt writes the text that appendix B of SMPP v3.4 describes. Times
-// are in UTC; the message's first 20 characters follow only where they are ASCII
-// or GSM letters that look the same.
+// are in UTC. The message's first 20 characters follow where it is in the GSM
+// alphabet, in which the receipt goes as well.
 func formatReceipt(r smsc.Receipt, part smsc.Part, submitted, done time.Time) []byte {
 	const date = "0601021504"
 	delivered := 0

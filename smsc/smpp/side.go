@@ -1,0 +1,299 @@
+package smpp
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ringway-im/ringway/smsc"
+)
+
+type state uint8
+
+const (
+	stateClosed   state = iota
+	stateBinding        // ESME: bind sent; SMSC: waiting for one
+	stateChecking       // SMSC only: bind has come, its LoginResult has not
+	stateBound
+	stateClosing // no new requests either way; then unbind, then closed
+)
+
+// maxTaken bounds the peer's requests that wait for our user. More are answered
+// as a temporary failure.
+const maxTaken = 1024
+
+// Names of timers. A request's is timerResponse with its sequence number behind.
+const (
+	timerLogin    = "login"
+	timerIdle     = "idle"
+	timerEnquire  = "enquire"
+	timerLogout   = "logout"
+	timerResponse = "response "
+)
+
+// request is one of the peer's that waits for our user.
+type request struct {
+	command  CommandID
+	sequence uint32
+}
+
+// side is what the two ends of a session have in common: sequence numbers,
+// timers, our unanswered requests, the peer's, and how to leave.
+type side struct {
+	state           state
+	window          int           // of open
+	responseTimeout time.Duration // of each in open
+	logoutTimeout   time.Duration
+	lost            func(ref uint64, why error) smsc.Effect // an open request that will not be answered
+
+	sequence uint32             // of our last request
+	open     map[uint32]uint64  // our submit_sm or deliver_sm, unanswered: sequence to Ref
+	taken    map[uint64]request // theirs, by the Ref under which our user knows it
+	lastRef  uint64
+	enquire  uint32 // sequence of our enquire_link while unanswered, else 0
+	unbind   uint32 // sequence of our unbind, 0: not sent
+
+	wanted         bool // the end is asked for: no other session is to follow
+	peerUnbinds    bool // unbind has come; its response waits for what is open
+	peerUnbindWith uint32
+
+	timers   map[string]uint64
+	timerSeq uint64
+}
+
+func newSide(window int, response, logout time.Duration, lost func(uint64, error) smsc.Effect) side {
+	return side{
+		window: max(window, 1), responseTimeout: orDefault(response, 30*time.Second),
+		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
+		open: map[uint32]uint64{}, taken: map[uint64]request{}, timers: map[string]uint64{},
+	}
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
+
+// next returns the next free sequence number, 1 to 0x7FFFFFFF.
+func (s *side) next() uint32 {
+	for {
+		s.sequence = s.sequence%0x7FFFFFFF + 1
+		if _, used := s.open[s.sequence]; !used && s.sequence != s.enquire && s.sequence != s.unbind {
+			return s.sequence
+		}
+	}
+}
+
+// ready returns how many requests of the window may be sent.
+func (s *side) ready() int {
+	if s.state != stateBound {
+		return 0
+	}
+	return max(s.window-len(s.open), 0)
+}
+
+func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
+	b, err := Append(make([]byte, 0, 256), p)
+	if err != nil {
+		return do, err
+	}
+	return append(do, smsc.Write{Octets: b}), nil
+}
+
+// respond writes what is known to be encodable.
+func (s *side) respond(do []smsc.Effect, c CommandID, sequence uint32, status Status) []smsc.Effect {
+	do, _ = s.write(do, response(c, sequence, status))
+	return do
+}
+
+// request sends p under the next number, as one of the window, and watches for its answer.
+func (s *side) request(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, error) {
+	before := s.sequence
+	p.Head().Sequence = s.next()
+	do, err := s.write(do, p)
+	if err != nil {
+		s.sequence = before
+		return do, err
+	}
+	s.open[s.sequence] = ref
+	return s.setTimer(do, responseTimer(s.sequence), s.responseTimeout), nil
+}
+
+// answered closes the open request with this number.
+func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, ref uint64, ok bool) {
+	ref, ok = s.open[sequence]
+	if !ok {
+		return do, 0, false
+	}
+	delete(s.open, sequence)
+	return s.stopTimer(do, responseTimer(sequence)), ref, true
+}
+
+// take keeps a request of the peer's for our user; ok is false when there are too many.
+func (s *side) take(p PDU) (ref uint64, ok bool) {
+	if len(s.taken) >= maxTaken {
+		return 0, false
+	}
+	s.lastRef++
+	s.taken[s.lastRef] = request{p.Command(), p.Head().Sequence}
+	return s.lastRef, true
+}
+
+func responseTimer(sequence uint32) string {
+	return timerResponse + strconv.FormatUint(uint64(sequence), 10)
+}
+
+func (s *side) setTimer(do []smsc.Effect, name string, after time.Duration) []smsc.Effect {
+	s.timerSeq++
+	s.timers[name] = s.timerSeq
+	return append(do, smsc.SetTimer{Timer: smsc.Timer{Name: name, Seq: s.timerSeq}, After: after})
+}
+
+func (s *side) stopTimer(do []smsc.Effect, name string) []smsc.Effect {
+	if _, set := s.timers[name]; !set {
+		return do
+	}
+	delete(s.timers, name)
+	return append(do, smsc.StopTimer{Name: name})
+}
+
+// due reports whether t is still wanted, and forgets it.
+func (s *side) due(t smsc.Timer) bool {
+	seq, set := s.timers[t.Name]
+	if !set || seq != t.Seq {
+		return false
+	}
+	delete(s.timers, t.Name)
+	return true
+}
+
+// end gives up what is open. Nothing is written afterwards.
+func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
+	s.state = stateClosed
+	sequences := make([]uint32, 0, len(s.open))
+	for q := range s.open {
+		sequences = append(sequences, q)
+	}
+	slices.Sort(sequences)
+	for _, q := range sequences {
+		do = append(do, s.lost(s.open[q], why))
+	}
+	names := make([]string, 0, len(s.timers))
+	for name := range s.timers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		do = s.stopTimer(do, name)
+	}
+	clear(s.open)
+	clear(s.taken)
+	s.enquire, s.unbind, s.peerUnbinds, s.wanted = 0, 0, false, false
+	return do
+}
+
+func (s *side) close(do []smsc.Effect, err error, retry smsc.Retry) []smsc.Effect {
+	if s.wanted {
+		retry = smsc.RetryNot
+	}
+	return append(s.end(do, err), smsc.Close{Err: err, Retry: retry})
+}
+
+// leave begins the end: the peer's requests are finished or refused, ours waited for.
+func (s *side) leave(do []smsc.Effect) []smsc.Effect {
+	if s.state == stateClosing {
+		return do
+	}
+	s.state = stateClosing
+	return s.setTimer(do, timerLogout, s.responseTimeout)
+}
+
+// logout is leave on our own wish.
+func (s *side) logout(do []smsc.Effect) []smsc.Effect {
+	switch s.state {
+	case stateBinding, stateChecking:
+		return s.close(do, nil, smsc.RetryNot)
+	case stateBound, stateClosing:
+		s.wanted = true
+		return s.leave(do)
+	}
+	return do
+}
+
+var errUnbound = errors.New("smpp: the peer has unbound")
+
+// settle goes on with leaving as soon as nothing is open.
+func (s *side) settle(do []smsc.Effect) []smsc.Effect {
+	if s.state != stateClosing || len(s.open) > 0 || len(s.taken) > 0 {
+		return do
+	}
+	if s.peerUnbinds {
+		do = s.respond(do, CommandUnbind, s.peerUnbindWith, OK)
+		return s.close(do, s.unbound(), smsc.RetrySoon)
+	}
+	if s.unbind == 0 {
+		s.unbind = s.next()
+		do, _ = s.write(do, &Unbind{Header{Sequence: s.unbind}})
+		do = s.setTimer(do, timerLogout, s.logoutTimeout)
+	}
+	return do
+}
+
+func (s *side) unbound() error {
+	if s.wanted {
+		return nil
+	}
+	return errUnbound
+}
+
+// unbinding takes the peer's unbind.
+func (s *side) unbinding(do []smsc.Effect, sequence uint32) []smsc.Effect {
+	s.peerUnbinds, s.peerUnbindWith = true, sequence
+	return s.leave(do)
+}
+
+// overdue handles the timers that both sides have.
+func (s *side) overdue(do []smsc.Effect, name string) []smsc.Effect {
+	switch {
+	case name != timerLogout:
+		return s.close(do, fmt.Errorf("smpp: no response within %v to request %s",
+			s.responseTimeout, name[len(timerResponse):]), smsc.RetrySoon)
+	case s.peerUnbinds:
+		do = s.respond(do, CommandUnbind, s.peerUnbindWith, OK)
+		return s.close(do, s.unbound(), smsc.RetrySoon)
+	case s.unbind == 0:
+		return s.close(do, fmt.Errorf("smpp: open requests were not finished within %v of logging out", s.responseTimeout), smsc.RetryNot)
+	}
+	return s.close(do, fmt.Errorf("smpp: no unbind_resp within %v", s.logoutTimeout), smsc.RetryNot)
+}
+
+// garbled answers what could not be decoded. What is left of a response comes
+// back as answer: its status and number stand in the header.
+func (s *side) garbled(do []smsc.Effect, err error) (_ []smsc.Effect, answer PDU) {
+	if s.state == stateClosed {
+		return do, nil
+	}
+	var syntax *smsc.SyntaxError
+	if !errors.As(err, &syntax) {
+		return s.close(do, fmt.Errorf("smpp: reading failed: %w", err), smsc.RetrySoon), nil
+	}
+	m, _ := syntax.Packet.(*Malformed)
+	switch {
+	case syntax.Fatal || m == nil:
+		nack := Header{Status: RINVCMDLEN}
+		if m != nil {
+			nack.Sequence = m.Sequence
+		}
+		do, _ = s.write(do, &GenericNack{nack})
+		return s.close(do, fmt.Errorf("smpp: framing is lost: %w", err), smsc.RetrySoon), nil
+	case m.Command.IsResponse():
+		return do, m.PDU
+	case m.Command == CommandOutbind || m.Command == CommandAlertNotification:
+		return do, nil // these have no response
+	}
+	return s.respond(do, m.Command, m.Sequence, m.Reply), nil
+}
