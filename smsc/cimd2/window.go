@@ -1,0 +1,140 @@
+package cimd2
+
+// outbox is one direction's requests of ours that are unanswered, and the rule
+// of their numbers: two on for each, wrapping within our parity. It decides, it
+// sends nothing.
+type outbox struct {
+	first, last uint8 // 1, 255 for an ESME, 0, 254 for an SMSC
+	next        uint8 // number of the next request
+	open        []*request
+	nacks       int // in a row, without an answer
+}
+
+type request struct {
+	packet *Packet
+	ref    uint64 // of the submit, deliver or report; others have none
+}
+
+// maxNacks in a row end the session: the other side will never take it.
+const maxNacks = 3
+
+func (o *outbox) after(n uint8) uint8 {
+	if n == o.last {
+		return o.first
+	}
+	return n + 2
+}
+
+// add numbers a request and counts it as unanswered.
+func (o *outbox) add(r *request) {
+	r.packet.Number = o.next
+	o.next = o.after(o.next)
+	o.open = append(o.open, r)
+}
+
+// answered takes the request off that a response belongs to; nil when there is
+// none: the response is late, or nobody asked for it. A general error with a
+// number of its own belongs to the only open request.
+func (o *outbox) answered(p *Packet) *request {
+	for i, r := range o.open {
+		if p.Number == r.packet.Number && (p.Operation == r.packet.Operation.Response() || p.Operation == GeneralError) ||
+			p.Operation == GeneralError && len(o.open) == 1 {
+			o.open = append(o.open[:i:i], o.open[i+1:]...)
+			o.nacks = 0
+			return r
+		}
+	}
+	return nil
+}
+
+// nack is told the number that the other side expects next. What it expects is
+// sent again with all behind it. A number that is none of ours means that the
+// count was lost: all that is open is numbered anew from there (was has their
+// former numbers). ok is false when going on makes no sense.
+func (o *outbox) nack(number uint8) (again []*request, was []uint8, ok bool) {
+	if o.nacks++; number%2 != o.first%2 || o.nacks >= maxNacks {
+		return nil, nil, false
+	}
+	if number == o.next {
+		return nil, nil, true // it has taken all: the responses will come
+	}
+	for i, r := range o.open {
+		if r.packet.Number == number {
+			return o.open[i:], nil, true
+		}
+	}
+	o.next = number
+	for _, r := range o.open {
+		was = append(was, r.packet.Number)
+		r.packet.Number = o.next
+		o.next = o.after(o.next)
+	}
+	return o.open, was, true
+}
+
+// inbox is the other side's requests: it tells a retransmission from a new one,
+// and keeps responses to repeat them.
+type inbox struct {
+	expected uint8 // number of their next request
+	recent   []*received
+}
+
+type received struct {
+	packet   *Packet
+	ref      uint64
+	response *Packet // nil: not answered yet
+}
+
+// maxRecent is how many answered requests are remembered. Unanswered ones are
+// at most one for each number.
+const maxRecent = 16
+
+// take returns the request as it was received before, or remembers a new one.
+func (in *inbox) take(p *Packet) (r *received, again bool) {
+	for i, r := range in.recent {
+		if r.packet.Number != p.Number {
+			continue
+		}
+		if r.packet.same(p) {
+			return r, true
+		}
+		in.recent = append(in.recent[:i:i], in.recent[i+1:]...) // the number came round
+		break
+	}
+	if p.Number >= 254 {
+		in.expected = p.Number % 2
+	} else {
+		in.expected = p.Number + 2
+	}
+	r = &received{packet: p}
+	in.recent = append(in.recent, r)
+	if len(in.recent) > maxRecent {
+		for i, old := range in.recent[:len(in.recent)-1] {
+			if old.response != nil {
+				in.recent = append(in.recent[:i:i], in.recent[i+1:]...)
+				break
+			}
+		}
+	}
+	return r, false
+}
+
+// find returns the unanswered request with that ref.
+func (in *inbox) find(ref uint64) *received {
+	for _, r := range in.recent {
+		if r.ref == ref && r.response == nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// forget makes r as if it had never come: a retransmission will be new.
+func (in *inbox) forget(r *received) {
+	for i, s := range in.recent {
+		if s == r {
+			in.recent = append(in.recent[:i:i], in.recent[i+1:]...)
+			return
+		}
+	}
+}
