@@ -1,0 +1,387 @@
+// Package kv is an ordered key-value store on Pebble whose writes are durable
+// when their callback runs. Waiting writes share one batch and one fsync:
+//
+//	Commit ──┐
+//	Update ──┼──▶ queue ──▶ committer: one group ──▶ Pebble, WAL fsync ──▶ done, done, done
+//	Commit ──┘              (what waits when the group before is done)
+//
+// Writes take effect, and their callbacks run, in the order of the calls. The hub's
+// store and the edge's journal are built on it; what the keys mean is theirs.
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+)
+
+var (
+	// ErrBusy means that more than Options.QueueBytes wait for the disk. The
+	// write was not done; the caller slows down or refuses its own caller.
+	ErrBusy = errors.New("kv: too many writes wait for the disk")
+
+	// ErrFailed means that the disk failed. Whether the write of this callback is
+	// durable is unknown, later ones are not tried: a WAL that could not be synced
+	// cannot be trusted again. The process must exit and be started anew.
+	ErrFailed = errors.New("kv: the store has failed")
+
+	// ErrClosed means that the store was closed before.
+	ErrClosed = errors.New("kv: the store is closed")
+)
+
+const (
+	defaultCacheBytes = 32 << 20
+	defaultQueueBytes = 64 << 20
+
+	// maxGroupBytes keeps a group far below half a memtable, from where Pebble
+	// would treat it as a table of its own.
+	maxGroupBytes = 4 << 20
+
+	// updateBytes is what an Update counts for in the queue: what it will write
+	// is not known before it runs.
+	updateBytes = 1 << 10
+)
+
+// Options of Open. Dir and Node are required.
+type Options struct {
+	Dir        string      // created if missing
+	FS         vfs.FS      // nil: the disk
+	Logger     *zap.Logger // nil: none
+	Node       string      // whose data this is, e.g. "hub" or "edge/manila-1"
+	CacheBytes int64       // of blocks read; 0 means 32 MB
+	QueueBytes int         // most bytes of writes waiting or being written; 0 means 64 MB
+
+	// Fatal is called once, from any goroutine, when the disk has failed and
+	// before a callback hears of it. It should end the process at once, and must
+	// not wait for callbacks or for Close. If it returns, or is nil, every call
+	// fails with ErrFailed; but where Pebble cannot go on (a WAL cannot be begun,
+	// the manifest cannot be written) the process then ends with Pebble's panic.
+	Fatal func(error)
+
+	// Inline commits in the caller, one write at a time; callbacks run before
+	// Commit and Update return. For single-threaded simulations.
+	Inline bool
+}
+
+// DB is the store. Its methods may be called by any goroutine.
+type DB struct {
+	opts  Options
+	log   *zap.Logger
+	lock  *pebble.Lock
+	inner *pebble.DB
+
+	committing sync.Mutex // held while a group is written, for Inline and Close
+	committer  sync.WaitGroup
+	readers    sync.WaitGroup
+	failOnce   sync.Once
+
+	mu      sync.Mutex
+	arrived *sync.Cond // queue or closed has changed
+	queue   []request
+	queued  int // bytes in queue and in the group being written
+	open    bool
+	closed  bool
+	failed  error // wraps ErrFailed
+	stats   Stats
+}
+
+// Stats are counts since Open; QueuedBytes is of this moment.
+type Stats struct {
+	Commits     uint64        // writes that are durable, Updates included
+	Groups      uint64        // fsyncs they took
+	Busy        uint64        // writes refused with ErrBusy
+	Writing     time.Duration // spent in writing and syncing the groups
+	QueuedBytes int
+}
+
+type request struct {
+	batch  *Batch          // or
+	update func(*Tx) error //
+	done   func(error)     // nil: nobody asks
+	bytes  int             // counted in queued
+	err    error           // the update's own
+}
+
+// Batch collects writes that become durable together. The zero value is empty and
+// ready. Once given to Commit it belongs to the store until its callback runs.
+type Batch struct{ inner pebble.Batch }
+
+// Set writes value under key; both are copied.
+func (b *Batch) Set(key, value []byte) { _ = b.inner.Set(key, value, nil) } // fails only for an indexed batch
+
+// Delete removes key; it need not exist.
+func (b *Batch) Delete(key []byte) { _ = b.inner.Delete(key, nil) }
+
+// DeleteRange removes the keys from <= key < to; nothing unless from < to.
+func (b *Batch) DeleteRange(from, to []byte) {
+	if bytes.Compare(from, to) < 0 {
+		_ = b.inner.DeleteRange(from, to, nil)
+	}
+}
+
+// Len is the size in bytes, as it counts towards Options.QueueBytes.
+func (b *Batch) Len() int { return b.inner.Len() }
+
+// Reset empties the batch for another use.
+func (b *Batch) Reset() { b.inner.Reset() }
+
+// Commit writes b and calls done, in the order of all Commit and Update calls, once
+// it is durable. It does not wait, except with Options.Inline. An empty batch is
+// done when everything before it is. done must not block: it holds up all others.
+// ErrBusy, ErrClosed and ErrFailed may be told before Commit returns, on the
+// caller's goroutine.
+func (d *DB) Commit(b *Batch, done func(error)) {
+	d.submit(request{batch: b, done: done, bytes: b.Len()})
+}
+
+// Update runs f in its turn: f sees every earlier write, no later one, and nothing
+// changes while it runs. What it wrote becomes durable before done is called with
+// nil, in the order and on the terms of Commit. An error of f undoes f's writes,
+// those of no other, and is handed to done as it is. f must not block, call the
+// store, or keep tx.
+func (d *DB) Update(f func(tx *Tx) error, done func(error)) {
+	d.submit(request{update: f, done: done, bytes: updateBytes})
+}
+
+// Stats counts what was written.
+func (d *DB) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.stats
+	s.QueuedBytes = d.queued
+	return s
+}
+
+// Close refuses new writes, commits those that wait, waits for scans to end and
+// gives the directory free. After a failure it does none of it and returns
+// ErrFailed: the process must exit, and until then nobody else may use the directory.
+// It must not be called from a callback or a scan.
+func (d *DB) Close() error {
+	d.mu.Lock()
+	refused := d.refusal()
+	d.closed = true
+	d.arrived.Broadcast()
+	if refused != nil {
+		d.mu.Unlock()
+		return refused
+	}
+	d.mu.Unlock()
+
+	d.committer.Wait()
+	d.readers.Wait()
+	d.committing.Lock()
+	defer d.committing.Unlock()
+	d.mu.Lock()
+	failed := d.failed
+	d.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
+	err := d.inner.Close()
+	if err := errors.Join(err, d.lock.Close()); err != nil {
+		return fmt.Errorf("kv: close %s: %w", d.opts.Dir, err)
+	}
+	return nil
+}
+
+func (d *DB) submit(r request) {
+	d.mu.Lock()
+	err := d.refusal()
+	if err == nil && d.queued > 0 && d.queued+r.bytes > d.opts.QueueBytes {
+		d.stats.Busy++
+		err = fmt.Errorf("%w: %d bytes, at most %d", ErrBusy, d.queued, d.opts.QueueBytes)
+	}
+	if err != nil {
+		d.mu.Unlock()
+		r.tell(err)
+		return
+	}
+	d.queued += r.bytes
+	if d.opts.Inline {
+		d.mu.Unlock()
+		d.write([]request{r})
+		return
+	}
+	d.queue = append(d.queue, r)
+	d.arrived.Signal()
+	d.mu.Unlock()
+}
+
+// refusal is why nothing can be done any more; the caller holds mu.
+func (d *DB) refusal() error {
+	switch {
+	case d.failed != nil:
+		return d.failed
+	case d.closed:
+		return ErrClosed
+	}
+	return nil
+}
+
+// commitLoop is the committer: it writes group after group until the store is
+// closed and the queue is empty.
+func (d *DB) commitLoop() {
+	for {
+		group := d.take()
+		if group == nil {
+			return
+		}
+		d.write(group)
+	}
+}
+
+// take waits for requests and takes as many as fit in a group; nil once closed.
+func (d *DB) take() []request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.queue) == 0 {
+		if d.closed {
+			return nil
+		}
+		d.arrived.Wait()
+	}
+	n, size := 1, d.queue[0].bytes
+	for n < len(d.queue) && size+d.queue[n].bytes <= maxGroupBytes {
+		size += d.queue[n].bytes
+		n++
+	}
+	group := d.queue[:n:n]
+	if d.queue = d.queue[n:]; len(d.queue) == 0 {
+		d.queue = nil
+	}
+	return group
+}
+
+// write makes group durable and tells everybody in it.
+func (d *DB) write(group []request) {
+	size, err := d.writeGroup(group)
+	d.mu.Lock()
+	d.queued -= size
+	d.mu.Unlock()
+	for _, r := range group {
+		if r.err != nil && err == nil {
+			r.tell(r.err)
+		} else {
+			r.tell(err)
+		}
+	}
+}
+
+func (d *DB) writeGroup(group []request) (size int, err error) {
+	d.committing.Lock()
+	defer d.committing.Unlock()
+	for _, r := range group {
+		size += r.bytes
+	}
+	d.mu.Lock()
+	failed := d.failed
+	d.mu.Unlock()
+	if failed != nil {
+		return size, failed
+	}
+	b, err := d.assemble(group)
+	if err != nil {
+		return size, d.fail(err)
+	}
+	begun, writes := time.Now(), b.Count()
+	if writes > 0 {
+		err = d.apply(b)
+	}
+	if err != nil {
+		return size, d.fail(err)
+	}
+	_ = b.Close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range group {
+		if r.err == nil {
+			d.stats.Commits++
+		}
+	}
+	if writes > 0 {
+		d.stats.Groups++
+		d.stats.Writing += time.Since(begun)
+	}
+	return size, d.failed
+}
+
+// assemble puts the group's writes in one batch, running its updates against it.
+func (d *DB) assemble(group []request) (*pebble.Batch, error) {
+	b := d.inner.NewBatch()
+	for i := range group {
+		r := &group[i]
+		if r.batch != nil {
+			if err := b.Apply(&r.batch.inner, nil); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !b.Indexed() { // from here on somebody reads it
+			indexed := d.inner.NewIndexedBatch()
+			if err := indexed.Apply(b, nil); err != nil {
+				return nil, err
+			}
+			b = indexed
+		}
+		count, length := b.Count(), b.Len()
+		tx := Tx{b: b}
+		if r.err = r.update(&tx); r.err == nil {
+			r.err = tx.err
+		}
+		if r.err == nil || b.Count() == count {
+			continue
+		}
+		undone := d.inner.NewIndexedBatch()
+		if count > 0 {
+			before := bytes.Clone(b.Repr()[:length])
+			batchrepr.SetCount(before, count)
+			var plain pebble.Batch
+			if err := errors.Join(plain.SetRepr(before), undone.Apply(&plain, nil)); err != nil {
+				return nil, err
+			}
+		}
+		b = undone
+	}
+	return b, nil
+}
+
+// apply writes and syncs. Pebble does not return a WAL's error: it calls
+// Logger.Fatalf, which panics here.
+func (d *DB) apply(b *pebble.Batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	return d.inner.Apply(b, pebble.Sync)
+}
+
+// fail marks the store as failed, for good, and says so once.
+func (d *DB) fail(cause error) error {
+	d.failOnce.Do(func() {
+		d.mu.Lock()
+		d.failed = fmt.Errorf("%w: %s: %w", ErrFailed, d.opts.Dir, cause)
+		err := d.failed
+		d.mu.Unlock()
+		d.log.Error("the store has failed", zap.String("data_dir", d.opts.Dir), zap.Error(cause))
+		if d.opts.Fatal != nil {
+			d.opts.Fatal(err)
+		}
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed
+}
+
+func (r request) tell(err error) {
+	if r.done != nil {
+		r.done(err)
+	}
+}
