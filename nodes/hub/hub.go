@@ -1,0 +1,214 @@
+// Package hub is the messaging server as a Go package: accounts, sending,
+// inboxes, streams, and the hub's end of every edge's rings. It has no global
+// state; two in one process do not meet.
+//
+//	h, err := hub.New(cfg, hub.WithStore(store))
+//	...
+//	go h.Run(ctx)
+//	accepted, err := h.Send(ctx, hub.Submission{From: "ann", To: "+639171234567", Text: "hello"})
+//
+// The HTTP API over it is package nodes/web.
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+
+	hubactors "github.com/ringway-im/ringway/actors/hub"
+	"github.com/ringway-im/ringway/actors/journal"
+)
+
+// Option changes how a hub is made.
+type Option func(*Hub)
+
+// WithLogger sets where the hub logs; default slog.Default.
+func WithLogger(log *slog.Logger) Option { return func(h *Hub) { h.log = log } }
+
+// WithStore sets the durable state. The hub closes it.
+func WithStore(store journal.Hub) Option { return func(h *Hub) { h.store = store } }
+
+// WithRegisterer sets where the hub's metrics go; default nowhere.
+func WithRegisterer(r prometheus.Registerer) Option { return func(h *Hub) { h.registerer = r } }
+
+// WithAuthenticator replaces the check of a user's password. It may be slow and
+// is called by several goroutines. A user that it knows and the hub does not is
+// created. Its refusal is ErrWrongPassword.
+func WithAuthenticator(check func(ctx context.Context, user, password string) error) Option {
+	return func(h *Hub) { h.authenticator = check }
+}
+
+// WithRouter replaces the rule of the longest prefix: it returns the id of a
+// configured edge for a number ('+' and digits), or not ok.
+func WithRouter(route func(number string) (edge string, ok bool)) Option {
+	return func(h *Hub) { h.route = route }
+}
+
+// WithFilter has each submission looked at before it is accepted. It may alter
+// all but From, Ref and Sender; an error refuses it (*Refusal with a code of
+// its own, or CodeRefused). It is called in the order of a connection's sends
+// and holds up that connection.
+func WithFilter(filter func(ctx context.Context, s *Submission) error) Option {
+	return func(h *Hub) { h.filter = filter }
+}
+
+// WithActorSystem has the hub's actors live in a system of the caller's.
+func WithActorSystem(system *actor.ActorSystem) Option { return func(h *Hub) { h.system = system } }
+
+// WithClock sets the clock; for tests.
+func WithClock(now func() time.Time) Option { return func(h *Hub) { h.now = now } }
+
+// WithRingViews sets what Rings answers from; default: the hub's own edges.
+func WithRingViews(views RingViews) Option { return func(h *Hub) { h.views = views } }
+
+// Hub is one hub node. Its methods may be called by any goroutine.
+type Hub struct {
+	cfg           Config
+	log           *slog.Logger
+	store         journal.Hub
+	registerer    prometheus.Registerer
+	authenticator func(ctx context.Context, user, password string) error
+	route         func(string) (string, bool)
+	filter        func(context.Context, *Submission) error
+	system        *actor.ActorSystem
+	now           func() time.Time
+	views         RingViews
+
+	metrics    *metrics
+	clients    *actor.PID
+	adminToken string
+	sessions   sessions
+	logins     *logins
+
+	mu       sync.Mutex
+	notReady map[string]error
+	closed   bool
+	edges    []*edge
+}
+
+// New opens the hub's files and store: Send and Subscribe work from now on.
+// Edges come with Run. Whoever does not call Run calls Close.
+func New(cfg Config, options ...Option) (*Hub, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{cfg: cfg, log: slog.Default(), now: time.Now, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
+	h.route = cfg.edgeOf
+	for _, option := range options {
+		option(h)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("hub: data_dir: %w", err)
+	}
+	if h.adminToken, err = secretFile(cfg.AdminTokenFile, h.log); err != nil {
+		return nil, fmt.Errorf("hub: admin.token_file: %w", err)
+	}
+	key, err := secretFile(cfg.SessionKeyFile, h.log)
+	if err != nil {
+		return nil, fmt.Errorf("hub: session key: %w", err)
+	}
+	h.sessions = sessions{key: []byte(key)}
+	h.logins = newLogins(cfg.Limits.LoginPerMinute)
+	if h.store == nil {
+		if h.store, err = openStore(cfg); err != nil {
+			return nil, err
+		}
+	}
+	if h.metrics, err = newMetrics(h.registerer); err != nil {
+		h.store.Close()
+		return nil, err
+	}
+	if h.system == nil {
+		h.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return h.log }))
+	}
+	h.clients = h.system.Root.Spawn(hubactors.NewClients(hubactors.ClientsConfig{
+		Store: h.store, Now: h.now, Batch: 64, IdleAfter: time.Minute, SweepEvery: 15 * time.Second, Log: h.log,
+	}))
+	h.store.Watch(func(users []string) { h.system.Root.Send(h.clients, &hubactors.Changed{Users: users}) })
+	if h.views == nil {
+		h.views = ownEdges{h}
+	}
+	return h, nil
+}
+
+// Run starts the edges' rings and links and returns when ctx is done and all
+// is shut down, or with the reason why it cannot go on.
+func (h *Hub) Run(ctx context.Context) error {
+	err := h.startEdges(ctx)
+	if err == nil {
+		h.setReady("run", nil)
+		<-ctx.Done()
+	}
+	h.setReady("run", errors.New("hub: shutting down"))
+	return errors.Join(err, h.Close())
+}
+
+// Close ends subscriptions, stops the actors and closes the store, in this
+// order. The second call does nothing.
+func (h *Hub) Close() error {
+	h.mu.Lock()
+	closed := h.closed
+	h.closed = true
+	h.mu.Unlock()
+	if closed {
+		return nil
+	}
+	h.stopEdges()
+	if err := h.system.Root.StopFuture(h.clients).Wait(); err != nil {
+		h.log.Warn("clients did not stop", "error", err)
+	}
+	if err := h.store.Close(); err != nil {
+		return fmt.Errorf("hub: closing the store: %w", err)
+	}
+	return nil
+}
+
+// Ready returns nil when the hub does all it is configured to do, else every
+// reason why not.
+func (h *Hub) Ready() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var reasons []error
+	for _, name := range slices.Sorted(maps.Keys(h.notReady)) {
+		reasons = append(reasons, h.notReady[name])
+	}
+	return errors.Join(reasons...)
+}
+
+// setReady notes why a part of the hub is not ready; nil: it is.
+func (h *Hub) setReady(part string, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if why == nil {
+		delete(h.notReady, part)
+	} else {
+		h.notReady[part] = why
+	}
+}
+
+// failed notes an error of the store for Ready and hands it back.
+func (h *Hub) failed(err error) error {
+	if errors.Is(err, journal.ErrFailed) {
+		h.setReady("store", err)
+	}
+	return err
+}
+
+// Name of this hub.
+func (h *Hub) Name() string { return h.cfg.Name }
+
+// Limits that are in force.
+func (h *Hub) Limits() Limits { return h.cfg.Limits }
+
+// Now is the hub's clock.
+func (h *Hub) Now() time.Time { return h.now() }
