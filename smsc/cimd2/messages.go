@@ -259,6 +259,9 @@ func ID(destination, timestamp string) string {
 	return strings.TrimPrefix(destination, "+") + "/" + timestamp
 }
 
+// timestampOf returns the SMSC's timestamp in an ID.
+func timestampOf(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+
 // NewID is the id of a message to an address, submitted at that time, which the
 // SMSC must make one of its kind by choosing another second.
 func NewID(to smsc.Address, at time.Time, _ uint64) string {
@@ -273,7 +276,7 @@ func Timestamp(t time.Time) string { return t.Format("060102150405") }
 func NewStatusReport(r smsc.Receipt, to smsc.Address, done time.Time) *Packet {
 	p := &Packet{Operation: DeliverStatusReport}
 	p.add(DestinationAddress, to.String())
-	p.add(ServiceCentreTime, r.ID[strings.LastIndexByte(r.ID, '/')+1:])
+	p.add(ServiceCentreTime, timestampOf(r.ID))
 	p.addInt(StatusCode, statusCode(r.State))
 	digits, _, _ := strings.Cut(r.Code, " ")
 	code, _ := strconv.Atoi(digits)
