@@ -1,0 +1,303 @@
+package smpp
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/text"
+)
+
+func submit(ref uint64, body string) smsc.Submit { return smsc.Submit{Ref: ref, Part: part(body)} }
+
+func submitResp(sequence uint32, s Status, id string) *SubmitSMResp {
+	return &SubmitSMResp{Header: Header{Status: s, Sequence: sequence}, MessageID: id}
+}
+
+func deliverSM(sequence uint32, body string) *DeliverSM {
+	return &DeliverSM{Header: Header{Sequence: sequence}, SourceAddr: "358407654321", DestinationAddr: "12345", ShortMessage: []byte(body)}
+}
+
+// bound tells a story up to the bind: sequence 1.
+func bound(t *testing.T, cfg smsc.Config) *story {
+	t.Helper()
+	s := tell(t, NewMachine(cfg, IDText))
+	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	s.state("binding")
+	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.state("bound")
+	return s
+}
+
+func (s *story) ready(want int) {
+	s.t.Helper()
+	if got := s.m.(smsc.Machine).Ready(); got != want {
+		s.t.Errorf("ready %d, not %d", got, want)
+	}
+}
+
+func TestStopAndWait(t *testing.T) {
+	s := bound(t, config())
+	s.ready(1)
+	s.on(submit(7, "one"), `submit_sm 2 "one"`, "timer response 2 10s")
+	s.ready(0)
+	s.on(submit(8, "two"), "answered 8 bad_session")
+	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 7 accepted a1", "timer idle 30s")
+	s.ready(1)
+	s.got(submitResp(2, OK, "a1"), "timer idle 30s") // double
+	s.got(submitResp(99, OK, "x"), "timer idle 30s") // never sent
+	s.on(smsc.Due{Timer: s.timers["response 2"]})    // stale
+	s.on(submit(9, "three"), `submit_sm 3 "three"`, "timer response 3 10s")
+	s.got(&DeliverSMResp{Header: Header{Sequence: 3}}, "timer idle 30s") // another kind of response
+	s.got(submitResp(3, RTHROTTLED, ""), "stop response 3", "answered 9 throttled  ESME_RTHROTTLED (0x58)", "timer idle 30s")
+	s.state("bound")
+}
+
+func TestWindowIsAnsweredInAnyOrder(t *testing.T) {
+	cfg := config()
+	cfg.Window, cfg.KeepAlive = 3, 0
+	s := tell(t, NewMachine(cfg, IDText))
+	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	s.ready(0)
+	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound")
+	for i, w := range []string{"2", "3", "4"} {
+		s.on(submit(uint64(i+1), w), "submit_sm "+w+` "`+w+`"`, "timer response "+w+" 10s")
+	}
+	s.ready(0)
+	s.got(submitResp(4, OK, "c"), "stop response 4", "answered 3 accepted c")
+	s.got(submitResp(2, RINVDSTADR, ""), "stop response 2", "answered 1 permanent  ESME_RINVDSTADR (0x0B)")
+	s.ready(2)
+	s.due("response 3", "answered 2 unknown", "close, retry soon: smpp: no response within 10s to request 3")
+	s.state("closed")
+	s.got(submitResp(3, OK, "late"))
+}
+
+func TestEveryOpenSubmitIsUnknownAtTheEnd(t *testing.T) {
+	ends := map[string]struct {
+		ev   smsc.Event
+		want []string
+	}{
+		"disconnected": {smsc.Disconnected{Err: errGone}, nil},
+		"framing":      {smsc.Garbled{Err: &smsc.SyntaxError{Protocol: "smpp", Reason: "x", Fatal: true, Packet: &Malformed{}}}, []string{"close, retry soon: smpp: framing is lost: smpp: x at octet 0"}},
+		"read error":   {smsc.Garbled{Err: io.ErrUnexpectedEOF}, []string{"close, retry soon: smpp: reading failed: unexpected EOF"}},
+	}
+	for name, e := range ends {
+		t.Run(name, func(t *testing.T) {
+			cfg := config()
+			cfg.Window = 2
+			s := bound(t, cfg)
+			s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+			s.on(submit(2, "b"), `submit_sm 3 "b"`, "timer response 3 10s")
+			var want []string
+			if name == "framing" {
+				want = append(want, "generic_nack 0 ESME_RINVCMDLEN (0x02)")
+			}
+			want = append(want, "answered 1 unknown", "answered 2 unknown", "stop idle", "stop response 2", "stop response 3")
+			s.on(e.ev, append(want, e.want...)...)
+			s.state("closed")
+			s.ready(0)
+		})
+	}
+}
+
+func TestEnquireLink(t *testing.T) {
+	s := bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	s.due("idle", "enquire_link 3", "timer enquire 10s") // while the window is full
+	s.got(&EnquireLinkResp{Header{Sequence: 4}}, "timer idle 30s")
+	s.due("idle") // one at a time
+	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire", "timer idle 30s")
+	s.got(&EnquireLink{Header{Sequence: 0xFFFFFFF0}}, "enquire_link_resp 4294967280", "timer idle 30s")
+	s.due("idle", "enquire_link 4", "timer enquire 10s")
+	s.due("enquire", "answered 1 unknown", "stop response 2", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
+}
+
+func TestBindRefused(t *testing.T) {
+	s := tell(t, NewMachine(config(), IDText))
+	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	do := s.m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Status: RINVPASWD, Sequence: 1}}}, nil)
+	end, ok := do[len(do)-1].(smsc.Close)
+	var refused *Refused
+	if !ok || end.Retry != smsc.RetrySlow || !errors.As(end.Err, &refused) || refused.Status != RINVPASWD {
+		t.Fatalf("%+v", do)
+	}
+	for _, word := range []string{`"esme"`, "ESME_RINVPASWD (0x0E)", "wrong password"} {
+		if !strings.Contains(end.Err.Error(), word) {
+			t.Errorf("%q does not say %s", end.Err, word)
+		}
+	}
+
+	s = tell(t, NewMachine(config(), IDText))
+	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	do = s.m.Handle(smsc.Received{Packet: &GenericNack{Header{Status: RINVCMDID, Sequence: 1}}}, nil)
+	if end := do[len(do)-1].(smsc.Close); !strings.Contains(end.Err.Error(), "transmitter") {
+		t.Errorf("no hint at other modes: %v", end.Err)
+	}
+
+	s = tell(t, NewMachine(config(), IDText))
+	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	s.due("login", "close, retry soon: smpp: no answer to the bind within 5s")
+
+	cfg := config()
+	cfg.Password = "longer than eight"
+	s = tell(t, NewMachine(cfg, IDText))
+	s.on(smsc.Connected{}, "close, retry slow: smpp: bind_transceiver: password has 17 octets, the most is 8")
+	cfg = config()
+	cfg.Mode = "tx"
+	s = tell(t, NewMachine(cfg, IDText))
+	s.on(smsc.Connected{}, `close, retry slow: smpp: mode "tx" is none: use transceiver, transmitter or receiver`)
+}
+
+func TestModes(t *testing.T) {
+	cfg := config()
+	cfg.Mode = "receiver"
+	s := tell(t, NewMachine(cfg, IDText))
+	s.on(smsc.Connected{}, "bind_receiver 1", "timer login 5s")
+	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.ready(0)
+	s.on(submit(1, "a"), "answered 1 bad_session")
+	cfg.Mode = "transmitter"
+	s = tell(t, NewMachine(cfg, IDText))
+	s.on(smsc.Connected{}, "bind_transmitter 1", "timer login 5s")
+	s.got(&BindTransmitterResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.ready(1)
+}
+
+func TestDeliveries(t *testing.T) {
+	s := bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s") // ours is open meanwhile
+	s.got(deliverSM(2, "one"), `delivered 1 "one"`, "timer idle 30s")
+	s.got(deliverSM(3, "two"), `delivered 2 "two"`, "timer idle 30s")
+	s.on(smsc.Refuse{Ref: 2}, "deliver_sm_resp 3 ESME_RX_T_APPN (0x64)")
+	s.on(smsc.Accept{Ref: 1}, "deliver_sm_resp 2")
+	s.on(smsc.Accept{Ref: 1}) // answered already
+	d := &DataSM{Header: Header{Sequence: 4}}
+	d.TLVs.Add(TagMessagePayload, []byte("three")...)
+	s.got(d, `delivered 3 "three"`, "timer idle 30s")
+	s.on(smsc.Accept{Ref: 3}, "data_sm_resp 4")
+	r := deliverSM(5, "id:a1 sub:001 dlvrd:001 submit date:2611221000 done date:2611221001 stat:DELIVRD err:000 text:x")
+	r.ESMClass = 0x04
+	s.got(r, "reported 4 a1 delivered", "timer idle 30s") // before the response to its submit
+	s.on(smsc.Accept{Ref: 4}, "deliver_sm_resp 5")
+	s.got(&AlertNotification{Header: Header{Sequence: 6}}, "timer idle 30s")
+	s.got(&Outbind{Header: Header{Sequence: 7}}, "timer idle 30s")
+	s.got(&SubmitSM{Header: Header{Sequence: 8}}, "generic_nack 8 ESME_RINVCMDID (0x03)", "timer idle 30s")
+	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 1 accepted a1", "timer idle 30s")
+}
+
+func TestTooManyUnansweredDeliveries(t *testing.T) {
+	s := bound(t, config())
+	for i := range maxTaken {
+		s.m.Handle(smsc.Received{Packet: deliverSM(uint32(i+1), "x")}, nil)
+	}
+	s.got(deliverSM(9999, "x"), "deliver_sm_resp 9999 ESME_RX_T_APPN (0x64)", "timer idle 30s")
+}
+
+func TestGenericNack(t *testing.T) {
+	s := bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "timer idle 30s") // sequence 0 matches nothing
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 2}}, "stop response 2", "answered 1 permanent  ESME_RINVCMDID (0x03)", "timer idle 30s")
+	s.on(submit(2, "b"), `submit_sm 3 "b"`, "timer response 3 10s")
+	s.got(&GenericNack{Header{Sequence: 3}}, "stop response 3", "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)", "timer idle 30s")
+}
+
+func TestGarbledResponseStillAnswers(t *testing.T) {
+	s := bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	_, err := Decode(unhex(t, "00000015800000040000000000000002"+"613100"+"0428")) // half a TLV
+	if err == nil {
+		t.Fatal("no error")
+	}
+	s.on(smsc.Garbled{Err: err}, "stop response 2", "answered 1 accepted a1", "timer idle 30s")
+	_, err = Decode(unhex(t, "000000120000000500000000000000220000"))
+	s.on(smsc.Garbled{Err: err}, "deliver_sm_resp 34 ESME_RINVCMDLEN (0x02)")
+}
+
+func TestLogoutWaitsForWhatIsOpen(t *testing.T) {
+	s := bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	s.got(deliverSM(1, "in"), `delivered 1 "in"`, "timer idle 30s")
+	s.on(smsc.Logout{}, "timer logout 10s")
+	s.state("closing")
+	s.ready(0)
+	s.got(deliverSM(2, "later"), "deliver_sm_resp 2 ESME_RX_T_APPN (0x64)")
+	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 1 accepted a1")
+	s.on(smsc.Accept{Ref: 1}, "deliver_sm_resp 1", "unbind 3", "timer logout 3s")
+	s.got(&UnbindResp{Header{Sequence: 3}}, "stop idle", "stop logout", "close, retry not")
+	s.state("closed")
+}
+
+func TestUnbindUnanswered(t *testing.T) {
+	s := bound(t, config())
+	s.on(smsc.Logout{}, "timer logout 10s", "unbind 2", "timer logout 3s")
+	s.due("logout", "stop idle", "close, retry not: smpp: no unbind_resp within 3s")
+}
+
+func TestUnbindFromTheSMSC(t *testing.T) {
+	s := bound(t, config())
+	s.got(&Unbind{Header{Sequence: 9}}, "timer logout 10s", "unbind_resp 9", "stop idle", "stop logout",
+		"close, retry soon: smpp: the peer has unbound")
+
+	s = bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	s.got(&Unbind{Header{Sequence: 9}}, "timer logout 10s")
+	s.ready(0)
+	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 1 accepted a1", "unbind_resp 9", "stop idle", "stop logout",
+		"close, retry soon: smpp: the peer has unbound")
+
+	s = bound(t, config())
+	s.on(smsc.Logout{}, "timer logout 10s", "unbind 2", "timer logout 3s")
+	s.got(&Unbind{Header{Sequence: 9}}, "unbind_resp 9", "stop idle", "stop logout", "close, retry not") // both at once
+}
+
+func TestLostSession(t *testing.T) {
+	s := bound(t, config())
+	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	s.got(submitResp(2, RINVBNDSTS, ""), "stop response 2", "answered 1 bad_session  ESME_RINVBNDSTS (0x04)", "stop idle",
+		"close, retry soon: smpp: the SMSC has lost the session: submit_sm answered with ESME_RINVBNDSTS (0x04)")
+}
+
+func TestUnencodablePartIsRefused(t *testing.T) {
+	s := bound(t, config())
+	p := part("a")
+	p.To.Digits = strings.Repeat("1", 21)
+	s.on(smsc.Submit{Ref: 1, Part: p}, "answered 1 permanent")
+	s.on(submit(2, "b"), `submit_sm 2 "b"`, "timer response 2 10s")
+}
+
+func TestSequenceNumbersWrapAndSkipOpenOnes(t *testing.T) {
+	cfg := config()
+	cfg.Window = 3
+	s := bound(t, cfg)
+	s.m.(*machine).sequence = 0x7FFFFFFE
+	s.m.(*machine).open[1] = 42
+	s.on(submit(1, "a"), `submit_sm 2147483647 "a"`, "timer response 2147483647 10s")
+	s.on(submit(2, "b"), `submit_sm 2 "b"`, "timer response 2 10s")
+}
+
+func TestSubmitSaysWhatThePartSays(t *testing.T) {
+	udh := []byte{5, 0, 3, 1, 2, 1}
+	p := smsc.Part{
+		From: smsc.ParseAddress("Ringway"), To: smsc.ParseAddress("+639171234567"), Coding: text.UCS2, Class: 0,
+		UDH: udh, Data: []byte{0, 'H'}, Validity: 25 * time.Hour, Report: true, More: true,
+	}
+	s := bound(t, config())
+	do := s.m.Handle(smsc.Submit{Ref: 1, Part: p}, nil)
+	got, err := Decode(do[0].(smsc.Write).Octets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sm := got.(*SubmitSM)
+	if sm.SourceAddrTON != 5 || sm.SourceAddrNPI != 0 || sm.SourceAddr != "Ringway" || sm.DestAddrTON != 1 || sm.DestAddrNPI != 1 ||
+		sm.DestinationAddr != "639171234567" || sm.ESMClass != 0x40 || sm.DataCoding != 0x18 || sm.RegisteredDelivery != 1 ||
+		sm.ValidityPeriod != "000001010000000R" || string(sm.ShortMessage) != string(udh)+"\x00H" {
+		t.Errorf("%+v", sm)
+	}
+	if more, _ := sm.TLVs.Uint8(TagMoreMessagesToSend); more != 1 {
+		t.Errorf("more_messages_to_send: %v", sm.TLVs)
+	}
+}
