@@ -1,0 +1,215 @@
+// Package edgestore is the edge's journal (journal.Edge) on an embedded
+// key-value store. Numbers are 8 octets, big endian, so that keys sort by them;
+// names in keys are preceded by their length in 2 octets.
+//
+//	minstance              16 random octets
+//	mepoch                 number: highest epoch seen
+//	mreleased              number: of the down mirror
+//	mretrieved             number: LastRetrieved of the up ring
+//	mtrimmed               number: status events up to it are forgotten
+//	mcount                 number: the n of c and p below, last given
+//	d<seq>                 Data: entry of the down mirror
+//	r<seq>                 Result of that entry
+//	t<id>                  Task (JSON): unfinished, in a slot or in the retry queue
+//	k<id>                  Message of a deferred task: the retry queue
+//	q<n>                   Message: the queue behind the up ring
+//	u<seq>                 Data: entry of the up ring
+//	e<number>              Event of the status log
+//	c<smsc><smsc id><n>    Sent (JSON): a receipt is expected
+//	p<smsc><smsc id><n>    Report (JSON): parked until the part's id is known
+//	x<unix ms><key of c>   when it expires; y<unix ms><key of p> likewise
+//	i<name>                the inlet's notes
+//
+// All writes go through one committer in the order of the calls. What is
+// counted in memory changes with the write, on the committer's goroutine.
+package edgestore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/nodes/store/kv"
+	"google.golang.org/protobuf/proto"
+)
+
+// Options of Open.
+type Options struct {
+	KV kv.Options // Dir and Node are required, see there
+}
+
+// Store implements journal.Edge. Its methods may be called by any goroutine.
+type Store struct {
+	db       *kv.DB
+	instance []byte
+
+	epoch     atomic.Uint64
+	lastEvent atomic.Uint64 // durable
+	trimmed   atomic.Uint64
+	waiting   atomic.Int64 // in the up ring's queue, those being written included
+
+	// Of the committer's goroutine.
+	events     uint64            // last number given
+	head, tail uint64            // of the up queue: head < n <= tail
+	retrieved  uint64            // of the up ring
+	last       map[string]uint64 // order key to last unprocessed sequence, up ring
+	count      uint64
+	parked     int
+
+	mu         sync.Mutex
+	deferred   map[string]bool
+	wakeQueue  func()
+	wakeEvents func()
+}
+
+var _ journal.Edge = (*Store)(nil)
+
+// Open opens the journal and makes it, with a new instance, where there is none.
+func Open(opts Options) (*Store, error) {
+	db, err := kv.Open(opts.KV)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, last: map[string]uint64{}, deferred: map[string]bool{}}
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("edgestore: %w", errors.Join(err, db.Close()))
+	}
+	return s, nil
+}
+
+func (s *Store) load() error {
+	var err error
+	s.instance, err = s.makeInstance()
+	number := func(name string) uint64 {
+		value, found, e := s.db.Get(meta(name))
+		if err == nil {
+			err = e
+		}
+		if !found || len(value) != 8 {
+			return 0
+		}
+		return binary.BigEndian.Uint64(value)
+	}
+	s.epoch.Store(number("epoch"))
+	s.trimmed.Store(number("trimmed"))
+	s.retrieved = number("retrieved")
+	s.count = number("count")
+	if err != nil {
+		return err
+	}
+
+	s.events = s.trimmed.Load()
+	err = s.db.ScanReverse([]byte{'e'}, []byte{'e' + 1}, func(key, _ []byte) bool {
+		s.events = max(s.events, binary.BigEndian.Uint64(key[1:]))
+		return false
+	})
+	s.lastEvent.Store(s.events)
+	err = errors.Join(err, s.db.Scan([]byte{'q'}, []byte{'q' + 1}, func(key, _ []byte) bool {
+		s.head = binary.BigEndian.Uint64(key[1:]) - 1
+		return false
+	}), s.db.ScanReverse([]byte{'q'}, []byte{'q' + 1}, func(key, _ []byte) bool {
+		s.tail = binary.BigEndian.Uint64(key[1:])
+		return false
+	}))
+	s.waiting.Store(int64(s.tail - s.head))
+	err = errors.Join(err, s.db.Scan([]byte{'y'}, []byte{'y' + 1}, func(_, _ []byte) bool {
+		s.parked++
+		return true
+	}), s.db.Scan([]byte{'k'}, []byte{'k' + 1}, func(key, _ []byte) bool {
+		s.deferred[string(key[1:])] = true
+		return true
+	}))
+	held, e := s.entries('u')
+	for _, h := range held {
+		s.last[orderKey(h.Message)] = h.Seq
+	}
+	return errors.Join(err, e)
+}
+
+func (s *Store) makeInstance() ([]byte, error) {
+	instance, found, err := s.db.Get(meta("instance"))
+	if err != nil || found {
+		return instance, err
+	}
+	instance = make([]byte, 16)
+	if _, err := rand.Read(instance); err != nil {
+		return nil, err
+	}
+	var b kv.Batch
+	b.Set(meta("instance"), instance)
+	made := make(chan error, 1)
+	s.db.Commit(&b, func(err error) { made <- err })
+	return instance, <-made
+}
+
+// Close commits what waits and closes.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Stats counts commits and the fsyncs they took.
+func (s *Store) Stats() kv.Stats { return s.db.Stats() }
+
+// Instance implements journal.Edge.
+func (s *Store) Instance() []byte { return s.instance }
+
+// HighestEpoch implements journal.Edge.
+func (s *Store) HighestEpoch() uint64 { return s.epoch.Load() }
+
+// SetHighestEpoch implements journal.Edge.
+func (s *Store) SetHighestEpoch(epoch uint64, done func(error)) {
+	var highest uint64
+	s.db.Update(func(tx *kv.Tx) error {
+		value, found, err := tx.Get(meta("epoch"))
+		if err != nil {
+			return err
+		}
+		if found {
+			highest = binary.BigEndian.Uint64(value)
+		}
+		if epoch < highest {
+			return fmt.Errorf("edgestore: epoch %d, but %d was seen: %w", epoch, highest, journal.ErrFenced)
+		}
+		tx.Set(meta("epoch"), be64(epoch))
+		return nil
+	}, func(err error) {
+		if err == nil {
+			s.epoch.Store(epoch)
+		}
+		done(failure(err))
+	})
+}
+
+// failure puts a store's error into the journal's terms.
+func failure(err error) error {
+	switch {
+	case err == nil, errors.Is(err, journal.ErrFenced), errors.Is(err, journal.ErrFull):
+		return err
+	case errors.Is(err, kv.ErrBusy):
+		return fmt.Errorf("%w: %w", journal.ErrFull, err)
+	default:
+		return fmt.Errorf("%w: %w", journal.ErrFailed, err)
+	}
+}
+
+func meta(name string) []byte { return append([]byte{'m'}, name...) }
+
+func be64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func numbered(kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kind}, n)
+}
+
+func named(kind byte, name []byte) []byte { return append([]byte{kind}, name...) }
+
+// marshal cannot fail for what this package writes: texts were checked to be
+// UTF-8 where they entered.
+func marshal(m proto.Message) ([]byte, error) {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("edgestore: encode %T: %w", m, err)
+	}
+	return b, nil
+}
