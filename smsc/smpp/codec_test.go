@@ -1,0 +1,230 @@
+package smpp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/ringway-im/ringway/smsc"
+)
+
+func TestReadCutsTheStream(t *testing.T) {
+	var stream []byte
+	var n int
+	for _, v := range vectors(t, "npm") {
+		stream = append(stream, unhex(t, v.Hex)...)
+		n++
+	}
+	r := bufio.NewReader(iotest.OneByteReader(bytes.NewReader(stream)))
+	for i := range n {
+		if _, err := Read(r); err != nil {
+			t.Fatalf("PDU %d: %v", i, err)
+		}
+	}
+	if _, err := Read(r); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	for _, cut := range []int{1, 3, 4, 15, 20} {
+		if _, err := Read(bufio.NewReader(bytes.NewReader(stream[:cut]))); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut at %d: %v", cut, err)
+		}
+	}
+}
+
+func TestReadGoesOnBehindABadPDU(t *testing.T) {
+	bad := unhex(t, "0000001400010201000000000000000401020304")
+	r := bufio.NewReader(bytes.NewReader(append(bad, unhex(t, "00000010000000150000000000000011")...)))
+	_, err := Read(r)
+	var syntax *smsc.SyntaxError
+	if !errors.As(err, &syntax) || syntax.Fatal {
+		t.Fatal(err)
+	}
+	if p, err := Read(r); err != nil || p.(PDU).Head().Sequence != 0x11 {
+		t.Fatal(p, err)
+	}
+}
+
+func TestAppendRefusesWhatSMPPCannotSay(t *testing.T) {
+	long := strings.Repeat("x", 66)
+	for name, p := range map[string]PDU{
+		"source":        &SubmitSM{SourceAddr: long},
+		"NUL":           &SubmitSM{SourceAddr: "a\x00b"},
+		"text":          &SubmitSM{ShortMessage: make([]byte, 255)},
+		"time":          &SubmitSM{ValidityPeriod: "tomorrow"},
+		"TLV":           &SubmitSM{TLVs: TLVs{{TagMessagePayload, make([]byte, 65536)}}},
+		"PDU":           &SubmitSM{TLVs: TLVs{{TagMessagePayload, make([]byte, 65535)}}},
+		"message id":    &QuerySM{MessageID: long},
+		"no dests":      &SubmitMulti{},
+		"255 dests":     &SubmitMulti{Destinations: make([]Destination, 255)},
+		"256 unsuccess": &SubmitMultiResp{Unsuccess: make([]Unsuccess, 256)},
+	} {
+		before := []byte("before")
+		if b, err := Append(before, p); err == nil || !strings.HasPrefix(err.Error(), "smpp: ") || string(b) != "before" {
+			t.Errorf("%s: %v, %d octets", name, err, len(b))
+		}
+	}
+	list := &SubmitMulti{Destinations: []Destination{{List: "friends"}, {Addr: "1"}}}
+	b, err := Append(nil, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Decode(b); err != nil || p.(*SubmitMulti).Destinations[0].List != "friends" || p.(*SubmitMulti).Destinations[1].Addr != "1" {
+		t.Errorf("%+v %v", p, err)
+	}
+}
+
+// TestEveryTruncationIsAnError: no prefix of a request is taken for the whole,
+// and each names a status to answer.
+func TestEveryTruncationIsAnError(t *testing.T) {
+	for _, id := range []string{"submit_sm_tlv_misc", "bind_receiver", "submit_multi", "query_sm", "cancel_sm", "replace_sm", "data_sm", "alert_notification", "outbind"} {
+		var whole []byte
+		for _, v := range vectors(t, "npm") {
+			if v.ID == id {
+				whole = unhex(t, v.Hex)
+			}
+		}
+		if whole == nil {
+			t.Fatal(id)
+		}
+		accepted := 0
+		for n := headerSize; n < len(whole); n++ {
+			b := bytes.Clone(whole[:n])
+			binary.BigEndian.PutUint32(b, uint32(n))
+			_, err := Decode(b)
+			var syntax *smsc.SyntaxError
+			if err == nil {
+				accepted++ // between TLVs
+			} else if !errors.As(err, &syntax) || syntax.Packet.(*Malformed).Reply == OK {
+				t.Errorf("%s cut at %d: %v", id, n, err)
+			}
+		}
+		tlvs := 0
+		if f := reflect.ValueOf(mustDecode(t, whole)).Elem().FieldByName("TLVs"); f.IsValid() {
+			tlvs = f.Len()
+		}
+		if accepted != tlvs {
+			t.Errorf("%s: %d prefixes accepted, not %d", id, accepted, tlvs)
+		}
+	}
+}
+
+func mustDecode(t testing.TB, b []byte) PDU {
+	t.Helper()
+	p, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func seeds(f *testing.F) {
+	for _, producer := range []string{"npm", "malformed"} {
+		for _, v := range vectors(f, producer) {
+			f.Add(unhex(f, v.Hex))
+		}
+	}
+}
+
+// FuzzDecode: what is accepted can be written, and then means the same; a
+// deliver_sm of any content goes through the ESME's machine.
+func FuzzDecode(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := Decode(b)
+		if err != nil {
+			var syntax *smsc.SyntaxError
+			if !errors.As(err, &syntax) || syntax.Packet.(*Malformed).Reply == OK {
+				t.Fatalf("%v says nothing to answer", err)
+			}
+			return
+		}
+		again, err := Append(nil, p)
+		if err != nil {
+			t.Fatalf("%+v: %v", p, err)
+		}
+		if q := mustDecode(t, again); !reflect.DeepEqual(p, q) {
+			t.Fatalf("%+v\nbecomes %+v", p, q)
+		}
+		m := NewMachine(config(), IDDecimalToHex)
+		m.Handle(smsc.Connected{}, nil)
+		m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
+		m.Handle(smsc.Received{Packet: p}, nil)
+		m.Handle(smsc.Accept{Ref: 1}, nil)
+	})
+}
+
+// FuzzRead: any stream ends in an error, never in a panic or a loop.
+func FuzzRead(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := bufio.NewReader(bytes.NewReader(b))
+		for read := 0; ; read++ {
+			_, err := Read(r)
+			var syntax *smsc.SyntaxError
+			if err != nil && (!errors.As(err, &syntax) || syntax.Fatal) {
+				return
+			}
+			if read > len(b)/headerSize {
+				t.Fatalf("%d PDUs in %d octets", read, len(b))
+			}
+		}
+	})
+}
+
+func benchmarkPDU(b *testing.B, p PDU) {
+	octets, err := Append(nil, p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(octets)))
+		buf := make([]byte, 0, len(octets))
+		for b.Loop() {
+			if _, err := Append(buf[:0], p); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(octets)))
+		for b.Loop() {
+			if _, err := Decode(octets); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkSubmitSM(b *testing.B) { benchmarkPDU(b, submitSM(1, strings.Repeat("a", 160))) }
+
+func BenchmarkDeliverSM(b *testing.B) {
+	p := (*DeliverSM)(submitSM(1, "id:0000000017 sub:001 dlvrd:001 submit date:2611221000 done date:2611221001 stat:DELIVRD err:000 text:Hello"))
+	p.ESMClass = esmTypeReceipt
+	p.TLVs.AddText(TagReceiptedMessageID, "0000000017")
+	p.TLVs.Add(TagMessageState, 2)
+	benchmarkPDU(b, p)
+}
+
+// BenchmarkStopAndWait is one submit and its answer through the ESME's machine.
+func BenchmarkStopAndWait(b *testing.B) {
+	m := NewMachine(config(), IDText).(*machine)
+	m.Handle(smsc.Connected{}, nil)
+	m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
+	resp := submitResp(0, OK, "0000000017")
+	p := part(strings.Repeat("a", 160))
+	b.ReportAllocs()
+	var do []smsc.Effect
+	for b.Loop() {
+		do = m.Handle(smsc.Submit{Ref: 1, Part: p}, do[:0])
+		resp.Sequence = m.sequence
+		do = m.Handle(smsc.Received{Packet: resp}, do[:0])
+	}
+}
