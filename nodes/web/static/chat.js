@@ -322,6 +322,13 @@ class Chat {
   paint(message) {
     const node = this.nodes.get(message);
     if (!node) return;
+    const talk = $("talk");
+    const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 30;
+    this.paintNode(message, node);
+    if (atEnd) talk.scrollTop = talk.scrollHeight;
+  }
+
+  paintNode(message, node) {
     if (message.id) node.dataset.messageId = message.id;
     node.dataset.state = message.state;
     setText(node.querySelector(".text"), message.text ?? "…");
@@ -366,7 +373,7 @@ class Chat {
     const story = this.nodes.get(message).querySelector(".story");
     if (story.hidden) return;
     const rows = message.history.map((past) =>
-      el("li", { class: `f-${past.state}` }, el("b", {}, past.state), el("span", {}, this.explain(message, past.state)), el("time", { datetime: past.at, title: clock(past.at) }, this.after(message, past))),
+      el("li", { class: `f-${past.state}` }, el("b", {}, past.state), el("span", {}, this.explain(message, past.state)), el("time", { datetime: past.at, title: clock(past.at) }, past === message.history[0] ? clock(past.at) : this.after(message, past))),
     );
     const facts = [];
     if (message.reason) facts.push(message.reason);
@@ -374,8 +381,7 @@ class Chat {
     if (message.encoding) facts.push(message.encoding);
     if (message.edge) facts.push(message.sequence ? `${message.edge}, sequence ${message.sequence}, slot ${message.address}` : message.edge);
     if (message.attempts > 1) facts.push(`${message.attempts} attempts`);
-    if (message.id) facts.push(`id ${message.id}`);
-    story.replaceChildren(el("ol", {}, ...rows), el("p", {}, facts.join(" · ")));
+    story.replaceChildren(el("ol", {}, ...rows), el("p", {}, facts.join(" · ")), el("p", {}, message.id ?? ""));
     if (message.state === "refused") story.append(el("button", { type: "button", class: "linklike", click: () => this.resend(message) }, "Try again"));
   }
 

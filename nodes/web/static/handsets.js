@@ -13,7 +13,7 @@ class Phone {
     this.power = el("button", { class: "power", type: "button", click: () => this.toggle() }, el("span", { class: "hide" }, `${number} is switched on`));
     this.list = el("ol", { class: "inbox", tabindex: "0", "aria-live": "polite", "aria-label": `Messages of ${number}` });
     this.to = el("input", { class: "handset-to", id: `${id}-to`, value: replyTo, inputmode: "tel", autocomplete: "off", required: true, input: () => (this.edited = true) });
-    this.text = el("textarea", { class: "handset-compose", id: `${id}-text`, rows: "1", placeholder: "Reply, or @name text", keydown: (event) => this.onKey(event) });
+    this.text = el("textarea", { class: "handset-compose", id: `${id}-text`, rows: "1", placeholder: "Text", keydown: (event) => this.onKey(event) });
     this.send = el("button", { class: "handset-send", type: "submit", "aria-label": `Send from ${number}` }, "Send");
     this.error = el("p", { class: "error", role: "alert" });
     this.form = el(

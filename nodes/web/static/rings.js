@@ -4,10 +4,10 @@
 import { count, el, setText } from "./dom.js";
 
 const pointers = [
-  { name: "processed", colour: "--processed", hand: 0.5 },
-  { name: "confirmed", colour: "--confirmed", hand: 0.56 },
-  { name: "sent", colour: "--sent", hand: 0.62 },
-  { name: "retrieved", colour: "--retrieved", hand: 0.68 },
+  { name: "processed", colour: "--processed", hand: 0.45 },
+  { name: "confirmed", colour: "--confirmed", hand: 0.52 },
+  { name: "sent", colour: "--sent", hand: 0.59 },
+  { name: "retrieved", colour: "--retrieved", hand: 0.66 },
 ];
 const stages = [
   { flag: ".", name: "free", colour: "--free", length: 0.16 },
@@ -20,7 +20,6 @@ const stageOf = new Map(stages.map((stage, index) => [stage.flag, index]));
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const frameEvery = 33; // ms
-const pollEvery = 210; // ms: what a hand takes from one poll's place to the next one's
 
 let palette = null;
 function colours() {
@@ -65,9 +64,12 @@ export class RingView {
       this.queue,
       el("dl", { class: "pointers" }, ...pointers.map(({ name }, i) => el("div", { class: `f-${name}` }, el("dt", {}, name), this.values[i])).reverse()),
     );
-    this.from = null; // pointers where the hands started, where they go, and since when
+    this.before = null; // the poll before the last one, and the last one: the hands go from one to the other
+    this.ring = null;
+    this.from = null; // where the hands started, where they go, since when, and how long they take
     this.to = null;
     this.since = 0;
+    this.takes = 200; // ms
     this.shown = [0, 0, 0, 0];
     this.stage = [];
     this.length = [];
@@ -82,6 +84,8 @@ export class RingView {
     const values = pointers.map(({ name }) => ring.pointers[`last_${name}`]);
     const free = ring.counts.free;
     this.slots = ring.slots;
+    this.before = this.ring;
+    this.ring = ring;
     pointers.forEach(({ name }, i) => {
       this.host.dataset[name] = values[i];
       setText(this.values[i], count(values[i]));
@@ -100,11 +104,9 @@ export class RingView {
     const jump = !this.to || still.matches || values.some((value, i) => value < this.to[i] || value - this.to[i] > 4 * ring.slots);
     this.from = jump ? values : this.shown;
     this.to = values;
+    this.takes = jump ? 0 : Math.min(400, Math.max(100, now - this.since));
     this.since = now;
-    for (let slot = 0; slot < ring.slots; slot++) {
-      this.stage[slot] = stageOf.get(ring.flags[slot]) ?? 0;
-      this.length[slot] ??= stages[0].length;
-    }
+    while (this.length.length < ring.slots) this.length.push(stages[0].length);
     this.wake();
   }
 
@@ -130,19 +132,36 @@ export class RingView {
   // frame moves everything a step on and draws; false once all is in place.
   frame(now) {
     if (!this.to || !this.canvas.clientWidth) return false;
-    const done = Math.min(1, (now - this.since) / pollEvery);
+    const done = this.takes ? Math.min(1, (now - this.since) / this.takes) : 1;
     this.shown = this.to.map((value, i) => this.from[i] + (value - this.from[i]) * done);
+    if (done < 1 && this.before) this.between();
+    else for (let slot = 0; slot < this.slots; slot++) this.stage[slot] = stageOf.get(this.ring.flags[slot]) ?? 0;
     let moving = done < 1;
     for (let slot = 0; slot < this.slots; slot++) {
       const gap = stages[this.stage[slot]].length - this.length[slot];
-      if (Math.abs(gap) < 0.02 || still.matches) this.length[slot] += gap;
+      if (Math.abs(gap) < 0.03 || still.matches) this.length[slot] += gap;
       else {
-        this.length[slot] += gap * 0.35;
+        this.length[slot] += gap * 0.5;
         moving = true;
       }
     }
     this.draw();
     return moving;
+  }
+
+  // between fills in the slots on the way from one poll to the next: by the hands where they are now, and ahead of them
+  // what had come out of order at the poll before.
+  between() {
+    const [processed, confirmed, sent, retrieved] = this.shown.map(Math.round);
+    const known = this.before.pointers;
+    for (let sequence = processed + 1; sequence <= processed + this.slots; sequence++) {
+      const slot = sequence % this.slots;
+      const flag = stageOf.get(this.before.flags[slot]) ?? 0;
+      let stage = sequence <= confirmed ? 3 : sequence <= sent ? 2 : sequence <= retrieved ? 1 : 0;
+      if (sequence > known.last_processed && sequence <= known.last_retrieved) stage = Math.max(stage, flag);
+      else if (stage === 0 && flag === 4) stage = flag; // processed, and not yet free
+      this.stage[slot] = stage;
+    }
   }
 
   draw() {
@@ -160,7 +179,7 @@ export class RingView {
 
     pen.lineCap = "butt";
     pen.lineWidth = Math.max(1, radius * 0.9 * turn * 0.6);
-    const inner = radius * 0.82;
+    const inner = radius * 0.77;
     const reach = radius - inner;
     for (let stage = 0; stage < stages.length; stage++) {
       pen.beginPath();
@@ -181,7 +200,7 @@ export class RingView {
       const length = Math.min(this.slots, this.shown[i] - begin);
       if (length < 0.5) continue;
       pen.beginPath();
-      pen.arc(0, 0, radius * 0.76, angle(begin + 0.5), angle(begin + 0.5) + length * turn);
+      pen.arc(0, 0, radius * 0.725, angle(begin + 0.5), angle(begin + 0.5) + length * turn);
       pen.strokeStyle = colour[["", "--confirmed", "--sent", "--retrieved"][i]];
       pen.stroke();
     }
@@ -193,7 +212,7 @@ export class RingView {
       pen.strokeStyle = pen.fillStyle = colour[pointers[i].colour];
       pen.lineWidth = Math.max(1.5, radius * 0.026);
       pen.beginPath();
-      pen.moveTo(radius * 0.4 * Math.cos(a), radius * 0.4 * Math.sin(a));
+      pen.moveTo(radius * 0.34 * Math.cos(a), radius * 0.34 * Math.sin(a));
       pen.lineTo(tip * Math.cos(a), tip * Math.sin(a));
       pen.stroke();
       pen.beginPath();
@@ -238,7 +257,7 @@ export class Spark {
     const pen = this.canvas.getContext("2d");
     const colour = colours();
     const most = Math.max(10, ...this.samples.flatMap(({ down, up, direct }) => [down, up, direct]));
-    setText(this.scaleLabel, `${count(most)}/s`);
+    setText(this.scaleLabel, `peak ${count(most)}/s`);
     pen.scale(scale, scale);
     const x = (i) => width - 2 - ((this.samples.length - 1 - i) / 60) * (width - 4);
     const y = (value) => height - 2 - (value / most) * (height - 6);
