@@ -36,8 +36,10 @@ var operations = map[Operation]string{
 // Response returns the code of the response to a request.
 func (o Operation) Response() Operation { return o + 50 }
 
-// Request reports whether o asks for a response, known or not.
-func (o Operation) Request() bool { return o < 50 }
+// Request reports whether o asks for a response: what is no response, known or not.
+func (o Operation) Request() bool {
+	return o < 50 || operations[o] == "" && operations[o-50] == ""
+}
 
 func (o Operation) String() string {
 	if name, ok := operations[o]; ok {

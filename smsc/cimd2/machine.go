@@ -118,7 +118,8 @@ type machine struct {
 const maxGarbled = 5
 
 // New makes the ESME's machine. A window above 1 is asked for in the login and
-// given up when the SMSC refuses it; more than 128 cannot be.
+// given up when the SMSC refuses it; more than 128 cannot be. A duration of 0 in
+// cfg means that nothing happens after it.
 func New(cfg smsc.Config) smsc.Machine {
 	return &machine{
 		cfg:    cfg,

@@ -306,6 +306,9 @@ func (s *server) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
 	}
 	switch p := bad.Packet.(type) {
 	case BadChecksum:
+		if p.Header != nil && p.Header.Number == s.in.expected {
+			s.nacked = false // what was asked for is damaged again
+		}
 		return s.nack(do)
 	case *Packet: // arrived whole, but breaks the syntax: to send it again would not help
 		if p.Operation.Request() && p.Number == s.in.expected {

@@ -1,0 +1,725 @@
+package cimd2
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/text"
+	"pgregory.net/rapid"
+)
+
+// packet reads "03:001·033:Hello": TAB as ·, without frame and checksum.
+func packet(t testing.TB, line string) *Packet {
+	t.Helper()
+	p, err := Decode([]byte("\x02" + strings.ReplaceAll(line, "·", "\t") + "\t\x03"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func in(t testing.TB, line string) smsc.Received { return smsc.Received{Packet: packet(t, line)} }
+
+func show(e smsc.Effect) string {
+	switch e := e.(type) {
+	case smsc.Write:
+		p, err := Read(bufio.NewReader(strings.NewReader(string(e.Octets))))
+		if err != nil {
+			return "> " + string(e.Octets)
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "> %02d:%03d", uint8(p.(*Packet).Operation), p.(*Packet).Number)
+		for _, q := range p.(*Packet).Params {
+			fmt.Fprintf(&b, "·%v:%s", q.Code, q.Value)
+		}
+		return b.String()
+	case smsc.SetTimer:
+		return fmt.Sprintf("set %s %v", e.Timer.Name, e.After)
+	case smsc.StopTimer:
+		return "stop " + e.Name
+	case smsc.Bound:
+		return "bound"
+	case smsc.Answered:
+		return strings.TrimSpace(fmt.Sprintf("answered %d %v %s%s", e.Ref, e.Outcome.Fate, e.Outcome.ID, e.Outcome.Code))
+	case smsc.Delivered:
+		return fmt.Sprintf("delivered %d %v > %v %s", e.Ref, e.Deliver.From, e.Deliver.To, text.Decode(e.Deliver.Coding, e.Deliver.Data))
+	case smsc.Reported:
+		return fmt.Sprintf("reported %d %s %v", e.Ref, e.Receipt.ID, e.Receipt.State)
+	case smsc.Close:
+		return fmt.Sprintf("close %d %v", e.Retry, e.Err)
+	case smsc.LoginReceived:
+		return fmt.Sprintf("login %s %s", e.User, e.Password)
+	case smsc.SubmitReceived:
+		return fmt.Sprintf("submit %d %v > %v %s", e.Ref, e.Part.From, e.Part.To, text.Decode(e.Part.Coding, e.Part.Data))
+	case smsc.DeliverAnswered:
+		return fmt.Sprintf("deliver %d ok=%v temporary=%v", e.Ref, e.OK, e.Temporary)
+	case smsc.DeliveryRequested:
+		return fmt.Sprintf("requested %d", e.Ref)
+	}
+	return fmt.Sprintf("%T", e)
+}
+
+type handler interface {
+	Handle(smsc.Event, []smsc.Effect) []smsc.Effect
+	State() string
+}
+
+// story is a session in the order it happens.
+type story struct {
+	t      *testing.T
+	m      handler
+	timers map[string]smsc.Timer // the latest of each name, also stopped ones
+}
+
+func (s *story) step(ev smsc.Event, want ...string) {
+	s.t.Helper()
+	var got []string
+	for _, e := range s.m.Handle(ev, nil) {
+		if set, ok := e.(smsc.SetTimer); ok {
+			s.timers[set.Timer.Name] = set.Timer
+		}
+		got = append(got, show(e))
+	}
+	if !slices.Equal(got, want) {
+		s.t.Errorf("%T %v in %s:\n got  %s\n want %s", ev, ev, s.m.State(), strings.Join(got, "\n      "), strings.Join(want, "\n      "))
+	}
+}
+
+func (s *story) in(line string, want ...string) {
+	s.t.Helper()
+	s.step(in(s.t, line), want...)
+}
+
+func (s *story) due(name string, want ...string) {
+	s.t.Helper()
+	timer, ok := s.timers[name]
+	if !ok {
+		s.t.Fatalf("no timer %q was ever set", name)
+	}
+	s.step(smsc.Due{Timer: timer}, want...)
+}
+
+var testConfig = smsc.Config{
+	User: "user1", Password: "pass1", Window: 1, KeepAlive: 40 * time.Second, ResponseTimeout: 10 * time.Second,
+	LoginTimeout: 5 * time.Second, LogoutTimeout: 3 * time.Second, PollEvery: 7 * time.Second,
+}
+
+func client(t *testing.T, cfg smsc.Config) *story {
+	return &story{t, New(cfg), map[string]smsc.Timer{}}
+}
+
+func boundClient(t *testing.T) *story {
+	s := client(t, testConfig)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.in("51:001", "stop login", "bound", "set idle 20s")
+	return s
+}
+
+func (s *story) ready(want int) {
+	s.t.Helper()
+	if got := s.m.(smsc.Machine).Ready(); got != want {
+		s.t.Errorf("ready for %d in %s, want %d", got, s.m.State(), want)
+	}
+}
+
+func sub(ref uint64, text string) smsc.Submit { return smsc.Submit{Ref: ref, Part: hello(text)} }
+
+const submitted1 = "·021:+358407654321·023:12345·056:0·033:"
+
+func TestStopAndWait(t *testing.T) {
+	s := boundClient(t)
+	s.ready(1)
+	s.step(sub(7, "Hello"), "> 03:003"+submitted1+"Hello", "set response 003 10s")
+	s.ready(0)
+	s.step(sub(8, "too much"), "answered 8 bad_session")
+	s.in("53:003·021:+358407654321·060:261122201500", "stop response 003", "answered 7 accepted 358407654321/261122201500")
+	s.ready(1)
+	s.step(sub(9, "Hello"), "> 03:005"+submitted1+"Hello", "set response 005 10s")
+	s.in("53:003·021:+358407654321·060:261122201500")                                                                         // answered already
+	s.in("53:007·021:+358407654321·060:261122201500")                                                                         // nobody asked
+	s.in("90:005")                                                                                                            // no response to a submit
+	s.in("53:005·060:261122201501", "stop response 005", "answered 9 accepted 358407654321/261122201501")                     // 021 left out
+	s.step(smsc.Submit{Ref: 10, Part: smsc.Part{To: smsc.ParseAddress("bob"), Class: -1}}, "answered 10 permanent CIMD2 300") // not sent
+	s.ready(1)
+}
+
+func TestErrorsOfSubmit(t *testing.T) {
+	for code, want := range map[string][]string{
+		"53:003·900:300·901:scripted": {"stop response 003", "answered 1 permanent CIMD2 300"},
+		"53:003·900:010":              {"stop response 003", "answered 1 throttled CIMD2 10"},
+		"53:003·900:9":                {"stop response 003", "answered 1 temporary CIMD2 9"},
+		"53:003·900:5":                {"stop response 003", "answered 1 unknown CIMD2 5"},
+		"53:003·900:7777":             {"stop response 003", "answered 1 permanent CIMD2 7777"},
+		"53:003·900:0·060:1":          {"stop response 003", "answered 1 accepted 358407654321/1"},
+		"98:003·900:6":                {"stop response 003", "answered 1 temporary CIMD2 6"},
+		"98:000":                      {"stop response 003", "answered 1 temporary CIMD2 9"}, // a number of its own
+		"53:003·900:1": {
+			"stop response 003", "answered 1 bad_session CIMD2 1",
+			"close 0 cimd2: a submit was answered with error 1: unexpected operation",
+		},
+	} {
+		s := boundClient(t)
+		s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+		s.in(code, want...)
+	}
+}
+
+func TestNumbersWrap(t *testing.T) {
+	s := boundClient(t)
+	for n := 3; n <= 255; n += 2 {
+		s.step(sub(1, "x"), fmt.Sprintf("> 03:%03d%sx", n, submitted1), fmt.Sprintf("set response %03d 10s", n))
+		s.in(fmt.Sprintf("53:%03d·060:1", n), fmt.Sprintf("stop response %03d", n), "answered 1 accepted 358407654321/1")
+	}
+	s.step(sub(1, "x"), "> 03:001"+submitted1+"x", "set response 001 10s")
+}
+
+func TestWindow(t *testing.T) {
+	cfg := testConfig
+	cfg.Window = 3
+	s := client(t, cfg)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1·019:3", "set login 5s")
+	s.in("51:001", "stop login", "bound", "set idle 20s")
+	s.ready(3)
+	for i, n := range []string{"003", "005", "007"} {
+		s.step(sub(uint64(i), "x"), "> 03:"+n+submitted1+"x", "set response "+n+" 10s")
+	}
+	s.ready(0)
+	s.in("53:005·060:1", "stop response 005", "answered 1 accepted 358407654321/1")
+	s.ready(1)
+	// 005 has its answer; 003 was lost on the way: it and what is behind go again.
+	s.in("99:003", "> 03:003"+submitted1+"x", "set response 003 10s", "> 03:007"+submitted1+"x", "set response 007 10s")
+	s.due("response 003",
+		"answered 0 unknown", "answered 2 unknown", "close 0 cimd2: no response 003 within 10s")
+	s.ready(0)
+}
+
+func TestWindowRefused(t *testing.T) {
+	cfg := testConfig
+	cfg.Window = 3
+	s := client(t, cfg)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1·019:3", "set login 5s")
+	s.in("51:001·900:105", "stop login", "> 01:003·010:user1·011:pass1", "set login 5s")
+	s.in("51:003", "stop login", "bound", "set idle 20s")
+	s.ready(1)
+}
+
+func TestLoginRefused(t *testing.T) {
+	s := client(t, testConfig)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.ready(0)
+	s.in("51:001·900:100·901:Invalid login", "stop login",
+		`close 1 cimd2: login of "user1" refused with error 100, invalid login: Invalid login`)
+	s.step(smsc.Connected{}) // a session is over for good
+	if s.m.State() != "closed" {
+		t.Error(s.m.State())
+	}
+}
+
+func TestLoginCannotBeSent(t *testing.T) {
+	cfg := testConfig
+	cfg.Password = "a\tb"
+	client(t, cfg).step(smsc.Connected{}, "close 1 cimd2: user or password cannot be sent: cimd2: parameter 011 holds octet 09, which no value may")
+}
+
+func TestLoginTimeout(t *testing.T) {
+	s := client(t, testConfig)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.due("login", `close 0 cimd2: no answer to the login of "user1" within 5s`)
+	s.in("51:001")
+}
+
+func TestServedWhileWaiting(t *testing.T) {
+	s := boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.in("20:000·021:12345·023:+358407654321·060:261122201500·033:STOP", "delivered 1 +358407654321 > 12345 STOP")
+	s.in("40:002", "> 90:002")
+	s.in("23:004·021:+358407654321·060:261122201500·061:4·062:0·063:261122201510", "reported 2 358407654321/261122201500 delivered")
+	s.step(smsc.Accept{Ref: 2}, "> 73:004")
+	s.step(smsc.Accept{Ref: 1}, "> 70:000")
+	s.step(smsc.Accept{Ref: 1}) // once is enough
+	s.step(smsc.Accept{Ref: 99})
+	s.ready(0)
+	s.in("53:003·060:1", "stop response 003", "answered 1 accepted 358407654321/1")
+}
+
+func TestDuplicatesAreAnsweredNotProcessed(t *testing.T) {
+	s := boundClient(t)
+	const deliver = "20:000·021:12345·023:+358407654321·060:261122201500·033:STOP"
+	s.in(deliver, "delivered 1 +358407654321 > 12345 STOP")
+	s.in(deliver) // the answer is on its way
+	s.step(smsc.Accept{Ref: 1}, "> 70:000")
+	s.in(deliver, "> 70:000")
+	// The same number with another content is no retransmission.
+	s.in("20:000·021:12345·023:+358407654321·060:261122201501·033:GO", "delivered 2 +358407654321 > 12345 GO")
+	s.step(smsc.Refuse{Ref: 2})
+	s.step(smsc.Accept{Ref: 2})
+	s.in("20:000·021:12345·023:+358407654321·060:261122201501·033:GO", "delivered 3 +358407654321 > 12345 GO")
+	s.step(smsc.Accept{Ref: 3}, "> 70:000")
+}
+
+func TestUnknownOperation(t *testing.T) {
+	s := boundClient(t)
+	s.in("21:000", "> 98:000·900:1·901:unexpected operation")
+	s.in("77:002", "> 98:002·900:1·901:unexpected operation")
+	s.in("98:000·900:2") // general error though nothing is open
+}
+
+func TestAliveWhenIdle(t *testing.T) {
+	s := boundClient(t)
+	s.due("idle", "set idle 20s") // the login was heard
+	s.due("idle", "> 40:003", "set response 003 10s", "set idle 20s")
+	s.ready(0)
+	s.in("90:003", "stop response 003")
+	s.ready(1)
+	s.step(sub(1, "x"), "> 03:005"+submitted1+"x", "set response 005 10s")
+	s.due("idle", "set idle 20s")
+	s.due("idle", "set idle 20s") // a submit is waited for: that tells enough
+	s.in("53:005·060:1", "stop response 005", "answered 1 accepted 358407654321/1")
+	s.due("idle", "set idle 20s")
+	s.due("idle", "> 40:007", "set response 007 10s", "set idle 20s")
+	s.due("response 007", "close 0 cimd2: no response 007 within 10s")
+}
+
+func TestStaleTimer(t *testing.T) {
+	s := boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.in("53:003·060:1", "stop response 003", "answered 1 accepted 358407654321/1")
+	s.due("response 003")
+	s.step(smsc.Due{Timer: smsc.Timer{Name: "idle", Seq: 999}})
+}
+
+func TestResponseTimeout(t *testing.T) {
+	s := boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.due("response 003", "answered 1 unknown", "close 0 cimd2: no response 003 within 10s")
+	s.in("53:003·060:1") // late
+	s.step(sub(2, "x"), "answered 2 bad_session")
+	s.step(smsc.Disconnected{})
+}
+
+func TestNack(t *testing.T) {
+	s := boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.in("99:003", "> 03:003"+submitted1+"x", "set response 003 10s")                      // the same again
+	s.in("99:007", "stop response 003", "> 03:007"+submitted1+"x", "set response 007 10s") // with the number it wants
+	s.in("53:007·060:1", "stop response 007", "answered 1 accepted 358407654321/1")        // and on from there
+	s.step(sub(2, "x"), "> 03:009"+submitted1+"x", "set response 009 10s")                 //
+	s.in("99:011")                                                                         // it has 009: the response will come
+	s.in("99:009", "> 03:009"+submitted1+"x", "set response 009 10s")                      //
+	s.in("99:009", "answered 2 unknown", "close 0 cimd2: NACK for packet 009, 3 in a row: numbers are out of step")
+}
+
+func TestNackWithOurParity(t *testing.T) {
+	s := boundClient(t)
+	s.in("99:004", "close 0 cimd2: NACK for packet 004, 1 in a row: numbers are out of step")
+}
+
+func TestGarbled(t *testing.T) {
+	damaged := func(header string) smsc.Garbled {
+		_, err := Decode([]byte("\x02" + header + "\t033:x\t00\x03"))
+		return smsc.Garbled{Err: err}
+	}
+	s := boundClient(t)
+	s.in("40:000", "> 90:000")
+	s.step(damaged("20:002"), "> 99:002")
+	s.step(damaged("53:003"))                                                // a response: the timeout decides
+	s.step(smsc.Garbled{Err: &smsc.SyntaxError{Reason: "no header at all"}}) // whose number?
+	s.in("40:002", "> 90:002")
+	for range 4 {
+		s.step(damaged("20:004"), "> 99:004")
+	}
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.step(damaged("20:004"), "answered 1 unknown",
+		`close 0 cimd2: 5 packets in a row are damaged, the last: cimd2: checksum is 8C, the packet says "00" at octet 14`)
+
+	s = boundClient(t)
+	s.step(smsc.Garbled{Err: errors.New("connection reset")}, "close 0 cimd2: cannot read on: connection reset")
+}
+
+func TestLogout(t *testing.T) {
+	s := boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.step(smsc.Logout{})
+	s.ready(0)
+	s.in("20:000·021:1·023:2·060:3·033:x", "delivered 1 2 > 1 x")
+	s.in("53:003·060:1", "stop response 003", "answered 1 accepted 358407654321/1", "> 02:005", "set logout 3s")
+	s.step(smsc.Accept{Ref: 1}, "> 70:000")
+	s.in("52:005", "close 2 <nil>")
+
+	s = boundClient(t)
+	s.step(smsc.Logout{}, "> 02:003", "set logout 3s")
+	s.due("logout", "close 2 <nil>")
+
+	s = boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.in("02:000", "> 52:000", "answered 1 unknown", "close 0 cimd2: the SMSC logged us out")
+}
+
+func TestDisconnected(t *testing.T) {
+	s := boundClient(t)
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.step(smsc.Disconnected{}, "answered 1 unknown")
+	s.step(smsc.Disconnected{})
+}
+
+func TestPolling(t *testing.T) {
+	cfg := testConfig
+	cfg.Poll = true
+	s := client(t, cfg)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.in("51:001", "stop login", "bound", "set idle 20s", "> 05:003·068:1", "set response 003 10s")
+	s.ready(0)
+	// One that comes after the response: the next is asked for at once.
+	s.in("55:003", "stop response 003", "set poll 7s")
+	s.in("20:000·021:1·023:2·060:3·033:one", "delivered 1 2 > 1 one")
+	s.step(smsc.Accept{Ref: 1}, "> 70:000", "stop poll", "> 05:005·068:1", "set response 005 10s")
+	// One that comes before it.
+	s.in("20:002·021:1·023:2·060:3·033:two", "delivered 2 2 > 1 two")
+	s.step(smsc.Accept{Ref: 2}, "> 70:002")
+	s.in("55:005", "stop response 005", "> 05:007·068:1", "set response 007 10s")
+	// None: later.
+	s.in("55:007·900:7", "stop response 007", "set poll 7s")
+	s.ready(1)
+	s.step(sub(1, "x"), "> 03:009"+submitted1+"x", "set response 009 10s")
+	s.due("poll") // must wait its turn
+	s.in("53:009·060:1", "stop response 009", "answered 1 accepted 358407654321/1", "> 05:011·068:1", "set response 011 10s")
+}
+
+func boundServer(t *testing.T, cfg smsc.ServerConfig) *story {
+	s := &story{t, NewServer(cfg), map[string]smsc.Timer{}}
+	s.step(smsc.Connected{})
+	s.in("01:001·010:user1·011:pass1", "login user1 pass1")
+	s.in("01:001·010:user1·011:pass1") // being checked
+	s.step(smsc.LoginResult{OK: true}, "> 51:001", "bound")
+	return s
+}
+
+func TestServerSession(t *testing.T) {
+	s := &story{t, NewServer(smsc.ServerConfig{Banner: "CIMD2-A ConnectionInfo:", LoginTimeout: time.Second, InactivityTimeout: time.Minute}), map[string]smsc.Timer{}}
+	s.step(smsc.Connected{}, "> CIMD2-A ConnectionInfo:\r\n", "set login 1s", "set idle 1m0s")
+	s.in("01:001·010:u·011:p", "set idle 1m0s", "login u p")
+	s.step(smsc.LoginResult{OK: true}, "stop login", "> 51:001", "bound")
+	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s", "submit 2 12345 > +358407654321 Hello")
+	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s") // again, not answered yet
+	s.step(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: "358407654321/261122201500"}}, "> 53:003·021:+358407654321·060:261122201500")
+	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s", "> 53:003·021:+358407654321·060:261122201500")
+	s.in("40:005", "set idle 1m0s", "> 90:005")
+	s.in("04:007·021:1·060:2", "set idle 1m0s", "> 54:007·900:7·901:cannot find information")
+	s.in("02:009", "set idle 1m0s", "> 52:009", "close 0 <nil>")
+}
+
+func TestServerRefuses(t *testing.T) {
+	for want, outcome := range map[string]smsc.Outcome{
+		"> 53:003·900:9·901:requested operation failed":      {Fate: smsc.Temporary},
+		"> 53:003·900:10·901:temporary congestion":           {Fate: smsc.Throttled},
+		"> 53:003·900:300·901:incorrect destination address": {Fate: smsc.Permanent},
+		"> 53:003·900:306·901:" + Error(306).Text():          {Fate: smsc.Permanent, Code: "CIMD2 306"},
+	} {
+		s := boundServer(t, smsc.ServerConfig{})
+		s.in("03:003·021:1·033:x", "submit 2  > 1 x")
+		s.step(smsc.ServerAnswer{Ref: 2, Outcome: outcome}, want)
+	}
+	s := boundServer(t, smsc.ServerConfig{})
+	s.in("03:003·021:1·033:x", "submit 2  > 1 x")
+	s.step(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{Fate: smsc.Unknown}})
+
+	s = &story{t, NewServer(smsc.ServerConfig{}), map[string]smsc.Timer{}}
+	s.step(smsc.Connected{})
+	s.in("01:001·010:u·011:p", "login u p")
+	s.step(smsc.LoginResult{}, "> 51:001·900:100·901:invalid login", "close 0 cimd2: login refused")
+}
+
+func TestServerDelivers(t *testing.T) {
+	s := boundServer(t, smsc.ServerConfig{ResponseTimeout: time.Second})
+	m := s.m.(smsc.ServerMachine)
+	d := smsc.Deliver{Part: smsc.Part{From: to, To: from, Class: -1, Data: []byte("STOP")}, At: "261122201500"}
+	if m.DeliverReady() != 1 {
+		t.Error(m.DeliverReady())
+	}
+	s.step(smsc.ServerDeliver{Ref: 1, Deliver: d}, "> 20:000·021:12345·023:+358407654321·060:261122201500·033:STOP", "set response 000 1s")
+	if m.DeliverReady() != 0 {
+		t.Error(m.DeliverReady())
+	}
+	s.step(smsc.ServerDeliver{Ref: 2, Deliver: d}, "deliver 2 ok=false temporary=true")
+	s.in("99:000", "> 20:000·021:12345·023:+358407654321·060:261122201500·033:STOP", "set response 000 1s")
+	s.in("70:000", "stop response 000", "deliver 1 ok=true temporary=false")
+	s.step(smsc.ServerReport{Ref: 3, Part: hello("x"), Receipt: smsc.Receipt{ID: "358407654321/261122201500", State: smsc.ReceiptDelivered}, Done: time.Date(2026, 11, 22, 20, 15, 10, 0, time.UTC)},
+		"> 23:002·021:+358407654321·060:261122201500·061:4·062:0·063:261122201510", "set response 002 1s")
+	s.due("response 002", "deliver 3 ok=false temporary=true") // not now: the session stays
+	s.in("73:002")
+	s.step(smsc.ServerDeliver{Ref: 4, Deliver: d}, "> 20:004·021:12345·023:+358407654321·060:261122201500·033:STOP", "set response 004 1s")
+	s.in("70:004·900:730", "stop response 004", "deliver 4 ok=false temporary=false")
+	s.step(smsc.ServerDeliver{Ref: 5, Deliver: d}, "> 20:006·021:12345·023:+358407654321·060:261122201500·033:STOP", "set response 006 1s")
+	s.step(smsc.Disconnected{}, "deliver 5 ok=false temporary=true")
+}
+
+func TestServerNumbers(t *testing.T) {
+	s := boundServer(t, smsc.ServerConfig{})
+	s.in("40:007", "> 99:003")
+	s.in("40:004", "> 99:003")
+	s.in("40:003", "> 90:003")
+	s = boundServer(t, smsc.ServerConfig{AnyNumber: true})
+	s.in("40:007", "> 90:007")
+	s.in("40:008", "> 99:009")
+}
+
+func TestServerRetrieving(t *testing.T) {
+	s := &story{t, NewServer(smsc.ServerConfig{Window: 5}), map[string]smsc.Timer{}}
+	m := s.m.(smsc.ServerMachine)
+	s.step(smsc.Connected{})
+	s.in("01:001·010:u·011:p", "login u p")
+	s.step(smsc.LoginResult{OK: true, Retrieving: true}, "> 51:001", "bound")
+	for _, c := range []struct {
+		request, answer string
+		waiting, ready  int
+	}{
+		{"05:003·068:0", "> 55:003·066:3", 3, 0},
+		{"05:005", "> 55:005", 3, 1},
+		{"05:007·068:2", "> 55:007", 3, 3},
+		{"05:009·068:1", "> 55:009·900:7·901:cannot find information", 0, 3},
+	} {
+		s.in(c.request, fmt.Sprintf("requested %d", (packet(t, c.request).Number+1)/2))
+		s.step(smsc.WaitingResult{Ref: uint64((packet(t, c.request).Number + 1) / 2), Waiting: c.waiting}, c.answer)
+		if m.DeliverReady() != c.ready {
+			t.Errorf("%s: ready for %d, want %d", c.request, m.DeliverReady(), c.ready)
+		}
+	}
+}
+
+// drawEvent draws anything that could happen, likely or not.
+func drawEvent(t *rapid.T, refs *uint64) smsc.Event {
+	n := uint8(rapid.OneOf(rapid.IntRange(0, 9), rapid.IntRange(0, 255)).Draw(t, "number"))
+	switch rapid.IntRange(0, 12).Draw(t, "event") {
+	case 0:
+		return smsc.Connected{}
+	case 1, 2, 3:
+		*refs++
+		return smsc.Submit{Ref: *refs, Part: hello("x")}
+	case 4, 5, 6, 7:
+		p := &Packet{Number: n}
+		p.Operation = rapid.SampledFrom([]Operation{51, 51, 53, 53, 53, 52, 55, 90, 98, 99, 20, 23, 40, 2, 77}).Draw(t, "operation")
+		if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {
+			p.addInt(ErrorCode, rapid.SampledFrom([]int{0, 1, 5, 9, 10, 105, 300}).Draw(t, "code"))
+		}
+		return smsc.Received{Packet: p}
+	case 8:
+		_, err := Decode([]byte(fmt.Sprintf("\x0220:%03d\t00\x03", n)))
+		return smsc.Garbled{Err: err}
+	case 9:
+		return smsc.Accept{Ref: uint64(n)}
+	case 10:
+		name := rapid.SampledFrom([]string{"login", "idle", "poll", "logout", "response 001", "response 003", "response 005"}).Draw(t, "timer")
+		return smsc.Due{Timer: smsc.Timer{Name: name, Seq: uint64(n)}}
+	case 11:
+		return rapid.SampledFrom([]smsc.Event{smsc.Logout{}, smsc.Refuse{Ref: uint64(n)}}).Draw(t, "other")
+	default:
+		return rapid.SampledFrom([]smsc.Event{smsc.Disconnected{}, smsc.Accept{Ref: 1}, smsc.Accept{Ref: 2}, smsc.Accept{Ref: 3}}).Draw(t, "other")
+	}
+}
+
+// Whatever happens in whatever order: each submit is answered once, none is
+// open at the end, the window is kept, and nothing is written after Close.
+func TestEachSubmitIsAnsweredOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := testConfig
+		cfg.Window = rapid.IntRange(1, 4).Draw(t, "window")
+		cfg.Poll = rapid.Bool().Draw(t, "poll")
+		m := New(cfg)
+		var refs uint64
+		answers := map[uint64]int{}
+		over := false
+		handle := func(ev smsc.Event) {
+			ready := m.Ready()
+			do := m.Handle(ev, nil)
+			for _, e := range do {
+				switch e := e.(type) {
+				case smsc.Answered:
+					answers[e.Ref]++
+				case smsc.Close:
+					over = true
+				default:
+					if over {
+						t.Fatalf("%s after the end", show(e))
+					}
+				}
+			}
+			if _, ok := ev.(smsc.Submit); ok && ready > 0 && m.Ready() != ready-1 {
+				t.Fatalf("ready for %d before a submit, for %d after it", ready, m.Ready())
+			}
+			if open := len(m.(*machine).out.open); open > cfg.Window+1 { // one more: a probe or the logout
+				t.Fatalf("%d open", open)
+			}
+		}
+		if rapid.Bool().Draw(t, "log in") {
+			handle(smsc.Connected{})
+			handle(smsc.Received{Packet: &Packet{Operation: Login.Response(), Number: 1}})
+		}
+		for range rapid.IntRange(0, 60).Draw(t, "events") {
+			handle(drawEvent(t, &refs))
+		}
+		handle(smsc.Disconnected{})
+		for ref := uint64(1); ref <= refs; ref++ {
+			if answers[ref] != 1 {
+				t.Fatalf("submit %d is answered %d times", ref, answers[ref])
+			}
+		}
+	})
+}
+
+// An ESME and an SMSC of this package over a line that garbles packets now and
+// then: every submit is accepted once, in order, every deliver arrives once.
+func TestBothEnds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := testConfig
+		cfg.Window = rapid.IntRange(1, 5).Draw(t, "window")
+		esme, centre := New(cfg), NewServer(smsc.ServerConfig{})
+		var toCentre, toESME []smsc.Event
+		var submitted, answered, delivered, confirmed []uint64
+		damaged := map[uint8]int{} // how often, by packet number
+		wire := func(w smsc.Write) smsc.Event {
+			octets := slices.Clone(w.Octets)
+			p, _ := Decode(octets)
+			// A damaged response, or a request for the third time, ends the session.
+			if p.Operation.Request() && damaged[p.Number] < 2 && rapid.IntRange(0, 9).Draw(t, "damage") == 0 {
+				damaged[p.Number]++
+				octets[len(octets)-3] ^= 1
+			}
+			q, err := Decode(octets)
+			if err != nil {
+				return smsc.Garbled{Err: err}
+			}
+			return smsc.Received{Packet: q}
+		}
+		var client, server func(smsc.Event)
+		client = func(ev smsc.Event) {
+			for _, e := range esme.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.Write:
+					toCentre = append(toCentre, wire(e))
+				case smsc.Answered:
+					if e.Outcome.Fate != smsc.Accepted {
+						t.Fatalf("submit %d: %+v", e.Ref, e.Outcome)
+					}
+					answered = append(answered, e.Ref)
+				case smsc.Delivered:
+					delivered = append(delivered, uint64(len(e.Deliver.Data)))
+					client(smsc.Accept{Ref: e.Ref})
+				case smsc.Close:
+					t.Fatalf("the ESME closes: %v", e.Err)
+				}
+			}
+		}
+		server = func(ev smsc.Event) {
+			for _, e := range centre.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.Write:
+					toESME = append(toESME, wire(e))
+				case smsc.LoginReceived:
+					server(smsc.LoginResult{OK: e.User == cfg.User})
+				case smsc.SubmitReceived:
+					submitted = append(submitted, uint64(len(e.Part.Data)))
+					server(smsc.ServerAnswer{Ref: e.Ref, Outcome: smsc.Outcome{ID: "1/261122201500"}})
+				case smsc.DeliverAnswered:
+					if !e.OK {
+						t.Fatalf("deliver %d: %+v", e.Ref, e)
+					}
+					confirmed = append(confirmed, e.Ref)
+				case smsc.Close:
+					t.Fatalf("the SMSC closes: %v", e.Err)
+				}
+			}
+		}
+		server(smsc.Connected{})
+		client(smsc.Connected{})
+		const total = 40
+		var sent, offered uint64
+		for step := 0; len(answered) < total || len(confirmed) < total; step++ {
+			if step > 10000 {
+				t.Fatalf("stuck: %d submits answered, %d delivers, %s, %s", len(answered), len(confirmed), esme.State(), centre.State())
+			}
+			switch rapid.IntRange(0, 3).Draw(t, "who") {
+			case 0:
+				if sent < total && esme.Ready() > 0 {
+					sent++
+					client(smsc.Submit{Ref: sent, Part: hello(strings.Repeat("a", int(sent)))})
+				}
+			case 1:
+				if offered < total && centre.DeliverReady() > 0 {
+					offered++
+					server(smsc.ServerDeliver{Ref: offered, Deliver: smsc.Deliver{Part: hello(strings.Repeat("b", int(offered)))}})
+				}
+			case 2:
+				if len(toCentre) > 0 {
+					ev := toCentre[0]
+					toCentre = toCentre[1:]
+					server(ev)
+				}
+			case 3:
+				if len(toESME) > 0 {
+					ev := toESME[0]
+					toESME = toESME[1:]
+					client(ev)
+				}
+			}
+		}
+		for _, list := range [][]uint64{submitted, answered, delivered, confirmed} {
+			if len(list) != total || !slices.IsSorted(list) {
+				t.Fatalf("not each once and in order: %v", list)
+			}
+		}
+	})
+}
+
+func FuzzMachine(f *testing.F) {
+	f.Add([]byte("\x0251:001\t\x03\x0220:000\t021:1\t033:x\t\x03\x0253:003\t060:1\t\x03\x0252:005\t\x03"))
+	f.Add([]byte("\x0251:001\t900:100\t\x03"))
+	f.Add([]byte("\x0251:001\t\x03\x0299:001\t\x03\x0299:003\t\x03\x0299:004\t\x03\x0298:000\t\x03"))
+	f.Add([]byte("\x0251:001\t\x03\x0240:000\t00\x03\x0202:000\t\x03"))
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		m, s := New(testConfig), NewServer(smsc.ServerConfig{AnyNumber: true})
+		var refs, answers int
+		run := func(ev smsc.Event) {
+			for _, e := range m.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.Answered:
+					answers++
+				case smsc.Delivered:
+					m.Handle(smsc.Accept{Ref: e.Ref}, nil)
+				}
+			}
+			for _, e := range s.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.LoginReceived:
+					s.Handle(smsc.LoginResult{OK: true}, nil)
+				case smsc.SubmitReceived:
+					s.Handle(smsc.ServerAnswer{Ref: e.Ref}, nil)
+				}
+			}
+		}
+		run(smsc.Connected{})
+		r := bufio.NewReader(strings.NewReader(string(octets)))
+		for {
+			p, err := Read(r)
+			var bad *smsc.SyntaxError
+			if errors.As(err, &bad) && !bad.Fatal {
+				run(smsc.Garbled{Err: err})
+			} else if err != nil {
+				break
+			} else {
+				run(smsc.Received{Packet: p})
+			}
+			refs++
+			run(smsc.Submit{Ref: uint64(refs), Part: hello("x")})
+		}
+		run(smsc.Disconnected{})
+		if answers != refs {
+			t.Fatalf("%d submits, %d answers", refs, answers)
+		}
+	})
+}
