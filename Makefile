@@ -1,16 +1,64 @@
 # Ringway. `make` lists what there is to do.
 
-SHELL := /bin/bash
-TOOL  := go tool -modfile=.ci/tools/go.mod
+SHELL   := /bin/bash
+TOOL    := go tool -modfile=.ci/tools/go.mod
+BUF     := --config .ci/buf.yaml
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-BUF   := --config .ci/buf.yaml
+GOFILES  = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -v '\.pb\.go$$')
+# How long make fuzz works on each decoder.
+TIME    ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help
+.PHONY: help build test check demo lint fmt format generate generated fuzz transcripts race
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: generate
+build: ## the static binary bin/ringway
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ringway ./nodes/ringway
+
+demo: build ## hub, edge and SMSC in one process, with a bad WAN between them
+	bin/ringway demo
+
+test: ## all tests; what lacks something skips and says so
+	CGO_ENABLED=0 go test ./...
+
+check: format generated lint race ## what CI runs: format, generated code, lint, tests with -race and nothing skipped
+
+race:
+	CGO_ENABLED=1 RINGWAY_NO_SKIP=1 go test -race ./...
+
+lint: ## go vet and golangci-lint
+	go vet ./...
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## format all Go files (gofumpt)
+	$(TOOL) gofumpt -w $(GOFILES)
+
+format:
+	@unformatted=$$($(TOOL) gofumpt -l $(GOFILES)); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+
 generate: ## write messages/*.pb.go anew from messages/*.proto
 	$(TOOL) buf lint $(BUF)
 	$(TOOL) buf generate $(BUF) --template .ci/buf.gen.yaml
+
+# Into another folder, so that checking changes nothing.
+generated:
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(TOOL) buf lint $(BUF) && \
+	$(TOOL) buf generate $(BUF) --template .ci/buf.gen.yaml -o "$$tmp" && \
+	for f in "$$tmp"/messages/*.pb.go; do \
+	  diff -u "messages/$${f##*/}" "$$f" || { echo "messages/$${f##*/} is not what make generate writes"; exit 1; }; \
+	done
+
+fuzz: ## each decoder for TIME (30s) with random input
+	@set -o pipefail; grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -rn1 dirname | sort -u | while read -r pkg; do \
+	  for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$pkg"/*_test.go | cut -d' ' -f2); do \
+	    echo "$$pkg $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(TIME) "$$pkg" </dev/null || exit 1; \
+	  done; \
+	done
+
+transcripts: ## write the expected answers in testdata/transcripts anew: read the diff
+	@grep -rl 'cockroachdb/datadriven' --include='*_test.go' . | xargs -rn1 dirname | sort -u | while read -r pkg; do \
+	  go test "$$pkg" -rewrite </dev/null || exit 1; \
+	done
