@@ -161,9 +161,8 @@ type pipe struct {
 	delivering sync.Mutex // held while the other side's socket is used
 
 	mu       sync.Mutex
-	segments []segment
+	segments []segment // in order: one that is due before the first waits for it
 	size     int       // bytes in segments, at most BufferBytes
-	last     time.Time // due time of the newest segment: order is kept
 	broken   bool      // the receiver is gone: bytes are dropped
 }
 
@@ -214,9 +213,6 @@ func (p *pipe) push(s segment) {
 	if p.broken && !s.rst {
 		return
 	}
-	if s.due.Before(p.last) {
-		s.due = p.last
-	}
 	p.size += len(s.data)
 	p.conn.relay.held.Add(int64(len(s.data)))
 	if n := len(p.segments); n > 0 && len(s.data) > 0 {
@@ -226,7 +222,6 @@ func (p *pipe) push(s segment) {
 			return
 		}
 	}
-	p.last = s.due
 	s.data = append([]byte(nil), s.data...)
 	p.segments = append(p.segments, s)
 }

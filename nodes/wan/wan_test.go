@@ -228,16 +228,18 @@ func TestCutHoldsAndRestoreReleases(t *testing.T) {
 	s := <-conns
 	receive(t, s, "a")
 
-	send(t, c, "under way") // taken by the relay, not delivered
+	r.SetRTT(10 * rtt) // time to cut while this is under way
+	send(t, c, "under way")
 	eventually(t, "the relay has read 9 bytes", func() bool { return r.Stats().HeldBytes == 9 })
 	r.Cut()
+	r.SetRTT(rtt)
 	r.Cut()
 	if !r.IsCut() || r.Stats().Cuts != 1 {
 		t.Errorf("cut twice: IsCut %v, %d cuts; want true, 1", r.IsCut(), r.Stats().Cuts)
 	}
 	send(t, c, ", sent while cut")
 	send(t, s, "back")
-	silent(t, s, 4*rtt)
+	silent(t, s, 7*rtt) // longer than the delay of any of it
 	silent(t, c, rtt)
 
 	begun := time.Now()
