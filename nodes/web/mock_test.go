@@ -1,4 +1,4 @@
-package web
+package web_test
 
 import (
 	"encoding/json"
@@ -19,6 +19,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+
+	"github.com/ringway-im/ringway/nodes/web"
 )
 
 var mockListen = flag.String("mock", "", "serve the page with a mock of the demo at this address until interrupted")
@@ -115,7 +117,7 @@ func newMock(files fs.FS) *mock {
 		m.users[name] = &mockUser{name: name, streams: map[chan struct{}]bool{}}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", staticHandler(files))
+	mux.Handle("/", web.StaticHandler(files))
 	mux.HandleFunc("GET /demo/config", m.config)
 	mux.HandleFunc("GET /demo/state", m.state)
 	mux.HandleFunc("GET /demo/rings", m.rings)
@@ -147,6 +149,20 @@ func newMock(files fs.FS) *mock {
 		}
 	})
 	return m
+}
+
+// hangUp closes every stream without a word and gives how many there were.
+func (m *mock) hangUp() (streams int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, user := range m.users {
+		for wake := range user.streams {
+			close(wake)
+			delete(user.streams, wake)
+			streams++
+		}
+	}
+	return streams
 }
 
 func (m *mock) close() {
@@ -309,26 +325,26 @@ func (u *mockUser) event(event map[string]any) {
 	}
 }
 
-func answer(w http.ResponseWriter, status int, body any) {
+func mockAnswer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(body) //nolint:errcheck // the page went away
 }
 
-func refuse(w http.ResponseWriter, status int, detail string) {
-	answer(w, status, map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+func mockRefuse(w http.ResponseWriter, status int, detail string) {
+	mockAnswer(w, status, map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
 }
 
-func read[T any](w http.ResponseWriter, r *http.Request) (body T, ok bool) {
+func mockRead[T any](w http.ResponseWriter, r *http.Request) (body T, ok bool) {
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		refuse(w, http.StatusBadRequest, err.Error())
+		mockRefuse(w, http.StatusBadRequest, err.Error())
 		return body, false
 	}
 	return body, true
 }
 
 func (m *mock) config(w http.ResponseWriter, _ *http.Request) {
-	answer(w, 200, map[string]any{
+	mockAnswer(w, 200, map[string]any{
 		"users":    []map[string]string{{"user": "alice", "password": "wonderland"}, {"user": "bob", "password": "builder"}},
 		"handsets": []string{"+639170000001", "+639170000002"}, "edge": "manila-1", "number": "63917000", "protocol": "cimd2",
 	})
@@ -341,7 +357,7 @@ func (m *mock) state(w http.ResponseWriter, _ *http.Request) {
 	if m.pouring && !m.cut {
 		direct = 1 / (m.rtt + time.Millisecond).Seconds()
 	}
-	answer(w, 200, map[string]any{
+	mockAnswer(w, 200, map[string]any{
 		"cut": m.cut, "rtt_ms": m.rtt.Milliseconds(), "jitter_ms": m.jitter.Milliseconds(), "pouring": m.pouring,
 		"rates":  map[string]float64{"down": float64(len(m.down.taken)), "up": float64(len(m.up.taken)), "direct": direct},
 		"totals": map[string]int{"accepted": m.totals.Accepted, "delivered": m.totals.Delivered, "received": m.totals.Received},
@@ -361,14 +377,14 @@ func (m *mock) rings(w http.ResponseWriter, _ *http.Request) {
 	case m.now < m.syncTill:
 		link = "synchronising"
 	}
-	answer(w, 200, map[string]any{"edges": []any{map[string]any{
+	mockAnswer(w, 200, map[string]any{"edges": []any{map[string]any{
 		"id": "manila-1", "link": link, "epoch": m.epoch, "edge_as_of": asOf.UTC(),
 		"hub": map[string]any{"down": hubDown, "up": hubUp}, "edge": map[string]any{"down": edgeDown, "up": edgeUp},
 	}}})
 }
 
 func (m *mock) wan(w http.ResponseWriter, r *http.Request) {
-	body, ok := read[struct {
+	body, ok := mockRead[struct {
 		RTT    int `json:"rtt_ms"`
 		Jitter int `json:"jitter_ms"`
 	}](w, r)
@@ -382,7 +398,7 @@ func (m *mock) wan(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *mock) setCut(w http.ResponseWriter, r *http.Request) {
-	body, ok := read[struct{ Cut bool }](w, r)
+	body, ok := mockRead[struct{ Cut bool }](w, r)
 	if !ok {
 		return
 	}
@@ -396,7 +412,7 @@ func (m *mock) setCut(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *mock) pour(w http.ResponseWriter, r *http.Request) {
-	body, ok := read[struct{ On bool }](w, r)
+	body, ok := mockRead[struct{ On bool }](w, r)
 	if !ok {
 		return
 	}
@@ -411,16 +427,16 @@ func (m *mock) handsetMessages(w http.ResponseWriter, r *http.Request) {
 	defer m.mu.Unlock()
 	received := m.handset(r.PathValue("number")).received
 	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
-	answer(w, 200, received[min(max(after, 0), len(received)):])
+	mockAnswer(w, 200, received[min(max(after, 0), len(received)):])
 }
 
 func (m *mock) handsetSends(w http.ResponseWriter, r *http.Request) {
-	body, ok := read[struct{ To, Text string }](w, r)
+	body, ok := mockRead[struct{ To, Text string }](w, r)
 	if !ok {
 		return
 	}
 	if body.To != "63917000" {
-		refuse(w, http.StatusUnprocessableEntity, "simulator: no service answers "+body.To)
+		mockRefuse(w, http.StatusUnprocessableEntity, "simulator: no service answers "+body.To)
 		return
 	}
 	to, text := "alice", body.Text
@@ -435,7 +451,7 @@ func (m *mock) handsetSends(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *mock) handsetPower(w http.ResponseWriter, r *http.Request) {
-	body, ok := read[struct{ On bool }](w, r)
+	body, ok := mockRead[struct{ On bool }](w, r)
 	if !ok {
 		return
 	}
@@ -463,16 +479,16 @@ func (m *mock) accept(from, to, text, ref string) *mockMessage {
 }
 
 func (m *mock) login(w http.ResponseWriter, r *http.Request) {
-	body, ok := read[struct{ User, Password string }](w, r)
+	body, ok := mockRead[struct{ User, Password string }](w, r)
 	if !ok {
 		return
 	}
 	want := map[string]string{"alice": "wonderland", "bob": "builder"}[body.User]
 	if want == "" || body.Password != want {
-		refuse(w, http.StatusUnauthorized, "The user or the password is wrong.")
+		mockRefuse(w, http.StatusUnauthorized, "The user or the password is wrong.")
 		return
 	}
-	answer(w, 200, map[string]any{"token": body.User, "expires_at": time.Now().Add(time.Hour).UTC()})
+	mockAnswer(w, 200, map[string]any{"token": body.User, "expires_at": time.Now().Add(time.Hour).UTC()})
 }
 
 func (m *mock) user(r *http.Request) *mockUser {
@@ -490,14 +506,14 @@ func (m *mock) inbox(w http.ResponseWriter, r *http.Request) {
 	defer m.mu.Unlock()
 	user := m.user(r)
 	if user == nil {
-		refuse(w, http.StatusUnauthorized, "Sign in first.")
+		mockRefuse(w, http.StatusUnauthorized, "Sign in first.")
 		return
 	}
 	messages := user.inbox
 	if r.URL.Query().Get("after") != "" {
 		messages = nil
 	}
-	answer(w, 200, map[string]any{"messages": messages, "next": "end"})
+	mockAnswer(w, 200, map[string]any{"messages": messages, "next": "end"})
 }
 
 func (m *mock) message(w http.ResponseWriter, r *http.Request) {
@@ -505,14 +521,14 @@ func (m *mock) message(w http.ResponseWriter, r *http.Request) {
 	defer m.mu.Unlock()
 	message := m.messages[r.PathValue("id")]
 	if message == nil {
-		refuse(w, http.StatusNotFound, "No such message.")
+		mockRefuse(w, http.StatusNotFound, "No such message.")
 		return
 	}
 	found := map[string]any{"id": message.ID, "ref": message.Ref, "from": message.From, "to": message.To, "text": message.Text, "state": message.State, "history": message.History, "edge": "manila-1", "ring": "down", "attempts": 1, "parts": []any{map[string]any{"state": message.State}}}
 	if message.slot != nil {
 		found["sequence"], found["address"] = message.slot.sequence, message.slot.sequence%255
 	}
-	answer(w, 200, found)
+	mockAnswer(w, 200, found)
 }
 
 func (m *mock) presence(w http.ResponseWriter, r *http.Request) {
@@ -520,14 +536,14 @@ func (m *mock) presence(w http.ResponseWriter, r *http.Request) {
 	defer m.mu.Unlock()
 	user := m.users[r.PathValue("name")]
 	if user == nil {
-		refuse(w, http.StatusNotFound, "No such user.")
+		mockRefuse(w, http.StatusNotFound, "No such user.")
 		return
 	}
 	state := "offline"
 	if len(user.streams) > 0 {
 		state = "online"
 	}
-	answer(w, 200, map[string]any{"user": user.name, "state": state, "since": time.Now().UTC()})
+	mockAnswer(w, 200, map[string]any{"user": user.name, "state": state, "since": time.Now().UTC()})
 }
 
 func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
@@ -535,7 +551,7 @@ func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
 	user := m.user(r)
 	m.mu.Unlock()
 	if user == nil {
-		refuse(w, http.StatusUnauthorized, "Sign in first.")
+		mockRefuse(w, http.StatusUnauthorized, "Sign in first.")
 		return
 	}
 	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"ringway.v1"}})
@@ -580,7 +596,10 @@ func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
 			position++
 		}
 		select {
-		case <-wake:
+		case _, open := <-wake:
+			if !open {
+				return
+			}
 		case <-r.Context().Done():
 			return
 		case <-m.stop:

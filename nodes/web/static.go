@@ -22,12 +22,8 @@ func StaticFS() fs.FS {
 // wss: of the same origin in CSP level 3); nothing inline, no other host, no frame around it.
 const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
-// StaticHandler serves StaticFS with the headers the page is written for. Mount it at /.
-func StaticHandler() http.Handler {
-	return staticHandler(StaticFS())
-}
-
-func staticHandler(files fs.FS) http.Handler {
+// StaticHandler serves the page's files (StaticFS) with the headers the page is written for. Mount it at /.
+func StaticHandler(files fs.FS) http.Handler {
 	server := http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

@@ -90,7 +90,7 @@ function showState({ cut, rtt_ms, jitter_ms, pouring, rates, totals }) {
   const times = rates.direct > 0 ? rates.down / rates.direct : 0;
   const measured = times > 0 && pouring && !cut;
   setText($("ratio"), measured ? `${times >= 10 ? count(Math.round(times)) : times.toFixed(1)}×` : "");
-  setText($("rates-title"), measured ? `faster than direct${rates.up > 0 ? `, and ${count(Math.round(rates.up / rates.direct))}× up` : ""}` : cut ? "The link is cut: both sides keep taking in" : pouring ? "Measuring" : "Pour traffic to measure");
+  setText($("rates-title"), measured ? `faster than direct${rates.up > 0 ? `; ${count(Math.round(rates.up / rates.direct))}× up` : ""}` : cut ? "The link is cut: both sides keep taking in" : pouring ? "Measuring" : "Pour traffic to measure");
 }
 
 function paintCut(cut) {

@@ -1,5 +1,5 @@
 // A person's chat over the hub's public interface: /v1/login, /v1/stream, /v1/messages, /v1/presence.
-import { $, announce, call, clock, el, normalise, poll, Problem, setText, span } from "./dom.js";
+import { $, announce, call, clock, el, normalise, poll, Problem, setText, span, stickToEnd } from "./dom.js";
 import { estimate } from "./sms.js";
 import { Stream } from "./stream.js";
 
@@ -26,6 +26,7 @@ const keptMessages = 400; // of one user, over all contacts
 const shownMessages = 150; // of one conversation
 const presenceEvery = 4000; // ms
 
+const toEnd = stickToEnd($("talk"));
 const isHandset = (address) => address.startsWith("+");
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -269,7 +270,7 @@ class Chat {
     $("talk").replaceChildren();
     const shown = [...this.messages.values()].filter(({ peer }) => peer === address).slice(-shownMessages);
     for (const message of shown) this.append(message);
-    $("talk").scrollTop = $("talk").scrollHeight;
+    toEnd();
     this.paintCounter();
     for (const message of this.messages.values()) this.paintPreview(message);
   }
@@ -298,7 +299,6 @@ class Chat {
   // append adds a message to the conversation that is open, by its place in time.
   append(message) {
     const talk = $("talk");
-    const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80;
     const node = el("li", { class: message.mine ? "mine" : "theirs" }, el("p", { class: "text" }, message.text ?? "…"));
     if (message.mine) {
       const steps = el("span", { class: "steps", "aria-hidden": "true" }, ...this.way(message).map((state) => el("i", { "data-step": state })));
@@ -312,7 +312,6 @@ class Chat {
     this.paint(message);
     talk.append(node);
     while (talk.childElementCount > shownMessages) talk.firstElementChild.remove();
-    if (atEnd || message.mine) talk.scrollTop = talk.scrollHeight;
   }
 
   way(message) {
@@ -322,13 +321,6 @@ class Chat {
   paint(message) {
     const node = this.nodes.get(message);
     if (!node) return;
-    const talk = $("talk");
-    const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 30;
-    this.paintNode(message, node);
-    if (atEnd) talk.scrollTop = talk.scrollHeight;
-  }
-
-  paintNode(message, node) {
     if (message.id) node.dataset.messageId = message.id;
     node.dataset.state = message.state;
     setText(node.querySelector(".text"), message.text ?? "…");
@@ -395,6 +387,7 @@ class Chat {
     $("compose").value = "";
     this.paintCounter();
     this.append(message);
+    toEnd();
     this.paintPreview(message);
     this.transmit(message);
     this.storeSoon();

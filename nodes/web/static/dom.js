@@ -83,6 +83,25 @@ export function poll(interval, task) {
   round();
 }
 
+// stickToEnd keeps a list's end in view while it grows or is resized, unless somebody scrolled up. What it gives back
+// goes to the end again.
+export function stickToEnd(list) {
+  let stuck = true;
+  const follow = () => {
+    if (stuck && list.clientHeight) list.scrollTop = list.scrollHeight;
+  };
+  const onScroll = () => {
+    if (list.clientHeight) stuck = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  };
+  list.addEventListener("scroll", onScroll, { passive: true });
+  new MutationObserver(follow).observe(list, { childList: true, subtree: true });
+  new ResizeObserver(follow).observe(list);
+  return () => {
+    stuck = true;
+    follow();
+  };
+}
+
 export function announce(text) {
   $("announce").textContent = text;
 }

@@ -1,5 +1,5 @@
 // Handsets drawn as phones: what they received and wrote, over the simulator behind /demo/handsets.
-import { $, announce, call, clock, el, normalise, poll, setText } from "./dom.js";
+import { $, announce, call, clock, el, normalise, poll, setText, stickToEnd } from "./dom.js";
 
 const kept = 80; // messages shown of one handset; the rest has scrolled away
 
@@ -31,6 +31,7 @@ class Phone {
       this.power,
       el("div", { class: "screen" }, el("header", {}, el("span", { class: "bars", "aria-hidden": "true" }), el("h3", {}, number)), this.list, el("p", { class: "dark" }, "Switched off. The SMSC keeps what comes for it."), this.form),
     );
+    stickToEnd(this.list);
     this.paint();
   }
 
@@ -82,10 +83,8 @@ class Phone {
   }
 
   add(...items) {
-    const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 60;
     this.list.append(...items);
     while (this.list.childElementCount > kept) this.list.firstElementChild.remove();
-    if (atEnd) this.list.scrollTop = this.list.scrollHeight;
   }
 
   async refresh() {

@@ -212,7 +212,7 @@ export class RingView {
       pen.strokeStyle = pen.fillStyle = colour[pointers[i].colour];
       pen.lineWidth = Math.max(1.5, radius * 0.026);
       pen.beginPath();
-      pen.moveTo(radius * 0.34 * Math.cos(a), radius * 0.34 * Math.sin(a));
+      pen.moveTo(radius * 0.38 * Math.cos(a), radius * 0.38 * Math.sin(a));
       pen.lineTo(tip * Math.cos(a), tip * Math.sin(a));
       pen.stroke();
       pen.beginPath();
