@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
 )
 
 func newClient(cfg ClientsConfig, user string) *actor.Props {
@@ -62,7 +63,7 @@ func (c *client) change() {
 	log, user := c.cfg.Log, c.user
 	c.cfg.Store.Seen(user, c.since, func(err error) {
 		if err != nil {
-			log.Warn("presence was not stored", "user", user, "error", err)
+			log.Warn("presence was not stored", zap.String("user", user), zap.Error(err))
 		}
 	})
 }

@@ -1,10 +1,10 @@
 package hub
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/actors/journal"
 )
@@ -47,7 +47,7 @@ type ClientsConfig struct {
 	// SweepEvery is how often all devices look into the store without having
 	// been woken: a wake-up is a hint and may be lost.
 	SweepEvery time.Duration
-	Log        *slog.Logger
+	Log        *zap.Logger
 }
 
 // NewClients is the parent of all clients.

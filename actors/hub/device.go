@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/actors/journal"
 )
@@ -84,7 +85,7 @@ func (d *device) push(ctx actor.Context) {
 	}
 	events, again, err := d.next()
 	if err != nil {
-		d.clients.Log.Error("reading events", "user", d.user, "error", err)
+		d.clients.Log.Error("reading events", zap.String("user", d.user), zap.Error(err))
 		later(ctx, retryAfter, retryDue{})
 		return
 	}

@@ -4,10 +4,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
@@ -34,7 +34,7 @@ type RouterConfig struct {
 	Exists func(name string) (bool, error)
 	Now    func() time.Time
 	Routed func(Route) // for counting
-	Log    *slog.Logger
+	Log    *zap.Logger
 }
 
 // NewRouter takes messages.HandOn from the slots of the up mirror and answers
@@ -99,7 +99,7 @@ func (r *router) route(ctx actor.Context, handset string) {
 	m := r.waiting[handset][0]
 	situation, kept, err := r.situation(m.Message)
 	if err != nil {
-		r.cfg.Log.Error("routing a handset's text", "edge", r.cfg.Edge, "sequence", m.Seq, "error", err)
+		r.cfg.Log.Error("routing a handset's text", zap.String("edge", r.cfg.Edge), zap.Uint64("sequence", m.Seq), zap.Error(err))
 		later(ctx, retryAfter, routeDue{handset})
 		return
 	}
@@ -196,7 +196,7 @@ func (r *router) onDelivered(ctx actor.Context, m *delivered) {
 // fence or a failed disk no retry can succeed here; whoever owns the rings next
 // hands it on again.
 func (r *router) onFailed(ctx actor.Context, m *delivered) {
-	r.cfg.Log.Error("delivering a handset's text", "edge", r.cfg.Edge, "sequence", m.handOn.Seq, "error", m.err)
+	r.cfg.Log.Error("delivering a handset's text", zap.String("edge", r.cfg.Edge), zap.Uint64("sequence", m.handOn.Seq), zap.Error(m.err))
 	if errors.Is(m.err, journal.ErrFenced) || errors.Is(m.err, journal.ErrFailed) {
 		return
 	}

@@ -12,13 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -227,7 +227,7 @@ func (l *logins) left(now time.Time, key string) float64 {
 }
 
 // secretFile reads a secret, or makes one that only its owner can read.
-func secretFile(path string, log *slog.Logger) (string, error) {
+func secretFile(path string, log *zap.Logger) (string, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		var random [32]byte
@@ -243,7 +243,7 @@ func secretFile(path string, log *slog.Logger) (string, error) {
 		return "", fmt.Errorf("%s holds %d characters: give at least 16, or delete it and a new one is made", path, len(secret))
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		log.Warn("others can read a secret: chmod 600", "file", path)
+		log.Warn("others can read a secret: chmod 600", zap.String("file", path))
 	}
 	return secret, nil
 }

@@ -5,17 +5,19 @@ import (
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/config"
 )
 
 // This file is the hub's end of each edge: claim, router, rings, link session.
 
 // edge is a configured edge whose rings this hub owns.
 type edge struct {
-	cfg    EdgeConfig
+	cfg    config.HubEdge
 	rings  journal.Rings
 	router *actor.PID
 }
@@ -47,7 +49,7 @@ func (h *Hub) stopEdges() {
 	for _, e := range edges {
 		// LINK: session and ring actors stop here.
 		if err := h.system.Root.StopFuture(e.router).Wait(); err != nil {
-			h.log.Warn("router did not stop", "edge", e.cfg.ID, "error", err)
+			h.log.Warn("router did not stop", zap.String("edge", e.cfg.ID), zap.Error(err))
 		}
 	}
 }
@@ -75,20 +77,20 @@ func (o ownEdges) Rings() []EdgeRings {
 }
 
 func (o ownEdges) Ring(id string, _ messages.Ring) (EdgeRings, bool) {
-	cfg, ok := o.hub.cfg.edge(id)
+	cfg, ok := o.hub.edge(id)
 	if !ok {
 		return EdgeRings{}, false
 	}
 	return o.view(cfg), true
 }
 
-func (o ownEdges) view(cfg EdgeConfig) EdgeRings {
+func (o ownEdges) view(cfg config.HubEdge) EdgeRings {
 	v := EdgeRings{ID: cfg.ID, Link: LinkUnknown}
 	o.hub.mu.Lock()
 	defer o.hub.mu.Unlock()
 	for _, e := range o.hub.edges {
 		if e.cfg.ID == cfg.ID {
-			v.Owner, v.Epoch, v.Link = o.hub.cfg.Name, e.rings.Epoch(), LinkInterrupted
+			v.Owner, v.Epoch, v.Link = o.hub.name, e.rings.Epoch(), LinkInterrupted
 			// LINK: pointers, flags and the edge's picture come from the ring actors and the session.
 		}
 	}

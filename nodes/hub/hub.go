@@ -17,22 +17,26 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/nodes/config"
 )
 
 // Option changes how a hub is made.
 type Option func(*Hub)
 
-// WithLogger sets where the hub logs; default slog.Default.
-func WithLogger(log *slog.Logger) Option { return func(h *Hub) { h.log = log } }
+// WithLogger sets where the hub logs; default nowhere.
+func WithLogger(log *zap.Logger) Option { return func(h *Hub) { h.log = log } }
 
 // WithStore sets the durable state. The hub closes it.
 func WithStore(store journal.Hub) Option { return func(h *Hub) { h.store = store } }
@@ -64,6 +68,10 @@ func WithFilter(filter func(ctx context.Context, s *Submission) error) Option {
 // WithActorSystem has the hub's actors live in a system of the caller's.
 func WithActorSystem(system *actor.ActorSystem) Option { return func(h *Hub) { h.system = system } }
 
+// WithSessionKey sets what signs logins; default session.key in data_dir, made
+// if absent. Hubs that share a store share it too.
+func WithSessionKey(key []byte) Option { return func(h *Hub) { h.sessions.key = key } }
+
 // WithClock sets the clock; for tests.
 func WithClock(now func() time.Time) Option { return func(h *Hub) { h.now = now } }
 
@@ -73,7 +81,7 @@ func WithRingViews(views RingViews) Option { return func(h *Hub) { h.views = vie
 // Hub is one hub node. Its methods may be called by any goroutine.
 type Hub struct {
 	cfg           Config
-	log           *slog.Logger
+	log           *zap.Logger
 	store         journal.Hub
 	registerer    prometheus.Registerer
 	authenticator func(ctx context.Context, user, password string) error
@@ -83,6 +91,7 @@ type Hub struct {
 	now           func() time.Time
 	views         RingViews
 
+	name       string
 	metrics    *metrics
 	clients    *actor.PID
 	adminToken string
@@ -98,29 +107,32 @@ type Hub struct {
 // New opens the hub's files and store: Send and Subscribe work from now on.
 // Edges come with Run. Whoever does not call Run calls Close.
 func New(cfg Config, options ...Option) (*Hub, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := withDefaults(cfg)
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, log: slog.Default(), now: time.Now, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
-	h.route = cfg.edgeOf
+	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
+	h.route = h.longestPrefix
 	for _, option := range options {
 		option(h)
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("hub: data_dir: %w", err)
 	}
-	if h.adminToken, err = secretFile(cfg.AdminTokenFile, h.log); err != nil {
+	if h.adminToken, err = secretFile(cfg.Admin.TokenFile, h.log); err != nil {
 		return nil, fmt.Errorf("hub: admin.token_file: %w", err)
 	}
-	key, err := secretFile(cfg.SessionKeyFile, h.log)
-	if err != nil {
-		return nil, fmt.Errorf("hub: session key: %w", err)
+	if h.sessions.key == nil {
+		key, err := secretFile(filepath.Join(cfg.DataDir, "session.key"), h.log)
+		if err != nil {
+			return nil, fmt.Errorf("hub: session key: %w", err)
+		}
+		h.sessions.key = []byte(key)
 	}
-	h.sessions = sessions{key: []byte(key)}
+	h.name = nameOf(cfg)
 	h.logins = newLogins(cfg.Limits.LoginPerMinute)
 	if h.store == nil {
-		if h.store, err = openStore(cfg); err != nil {
+		if h.store, err = h.openStore(); err != nil {
 			return nil, err
 		}
 	}
@@ -129,7 +141,9 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 		return nil, err
 	}
 	if h.system == nil {
-		h.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return h.log }))
+		h.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+			return slog.New(zapslog.NewHandler(h.log.Core()))
+		}))
 	}
 	h.clients = h.system.Root.Spawn(hubactors.NewClients(hubactors.ClientsConfig{
 		Store: h.store, Now: h.now, Batch: 64, IdleAfter: time.Minute, SweepEvery: 15 * time.Second, Log: h.log,
@@ -165,7 +179,7 @@ func (h *Hub) Close() error {
 	}
 	h.stopEdges()
 	if err := h.system.Root.StopFuture(h.clients).Wait(); err != nil {
-		h.log.Warn("clients did not stop", "error", err)
+		h.log.Warn("clients did not stop", zap.Error(err))
 	}
 	if err := h.store.Close(); err != nil {
 		return fmt.Errorf("hub: closing the store: %w", err)
@@ -205,10 +219,10 @@ func (h *Hub) failed(err error) error {
 }
 
 // Name of this hub.
-func (h *Hub) Name() string { return h.cfg.Name }
+func (h *Hub) Name() string { return h.name }
 
 // Limits that are in force.
-func (h *Hub) Limits() Limits { return h.cfg.Limits }
+func (h *Hub) Limits() config.Limits { return h.cfg.Limits }
 
 // Now is the hub's clock.
 func (h *Hub) Now() time.Time { return h.now() }

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.uber.org/zap"
+
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/smsc/text"
@@ -75,6 +77,7 @@ func refuse(code Code, format string, args ...any) *Refusal {
 
 const (
 	maxRef          = 128
+	maxUserText     = 64 << 10 // bytes of a text to a user of the hub
 	queueRetryAfter = 5 * time.Second
 )
 
@@ -162,10 +165,10 @@ func (h *Hub) prepare(ctx context.Context, s Submission) (journal.Submission, er
 	if r.To = strings.ToLower(s.To); !hubactors.ValidName(r.To) {
 		return none, refuse(CodeBadRequest, "to is %q: give a user's name, or '+' and 3 to 15 digits", s.To)
 	}
-	if len(s.Text) > h.cfg.Limits.TextBytes {
+	if len(s.Text) > maxUserText {
 		return none, &Refusal{
-			Code: CodeTooLong, Limit: h.cfg.Limits.TextBytes, Actual: len(s.Text), Unit: "bytes",
-			Detail: fmt.Sprintf("text has %d bytes: at most %d", len(s.Text), h.cfg.Limits.TextBytes),
+			Code: CodeTooLong, Limit: maxUserText, Actual: len(s.Text), Unit: "bytes",
+			Detail: fmt.Sprintf("text has %d bytes: at most %d", len(s.Text), maxUserText),
 		}
 	}
 	return r, nil
@@ -179,7 +182,7 @@ func (h *Hub) prepareNumber(r *journal.Submission) error {
 	if !ok {
 		return refuse(CodeNoRoute, "no edge serves %s: no prefix of it is configured", r.To)
 	}
-	edge, ok := h.cfg.edge(id)
+	edge, ok := h.edge(id)
 	if !ok {
 		return refuse(CodeNoRoute, "the router gives edge %q for %s, which is not configured", id, r.To)
 	}
@@ -197,7 +200,7 @@ func (h *Hub) prepareNumber(r *journal.Submission) error {
 		}
 	}
 	r.Parts, r.Coding = parts, coding.String()
-	r.Edge, r.Number, r.SuffixDigits, r.QueueLimit = edge.ID, edge.Number, edge.SuffixDigits, edge.QueueLimit
+	r.Edge, r.Number, r.SuffixDigits, r.QueueLimit = edge.ID, edge.Number, edge.SuffixDigits, edge.Queue.MaxMessages
 	return nil
 }
 
@@ -214,7 +217,7 @@ func (h *Hub) refusal(r journal.Submission, err error) error {
 			Detail: fmt.Sprintf("%d messages wait for edge %s: try again later", r.QueueLimit, r.Edge),
 		}
 	}
-	h.log.Error("accepting a message", "from", r.From, "error", err)
+	h.log.Error("accepting a message", zap.String("from", r.From), zap.Error(err))
 	return &Refusal{Code: CodeUnavailable, Detail: "the message could not be stored: try again later", Retry: queueRetryAfter, Err: h.failed(err)}
 }
 

@@ -7,6 +7,6 @@ import (
 )
 
 // openStore opens the embedded store in the hub's folder.
-func openStore(Config) (journal.Hub, error) {
+func (h *Hub) openStore() (journal.Hub, error) {
 	return nil, errors.New("hub: no store: give WithStore")
 }
