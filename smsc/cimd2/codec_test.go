@@ -126,6 +126,9 @@ func TestKannelTexts(t *testing.T) {
 			continue
 		}
 		packets, _ := read(v.octets(t))
+		if _, err := ParseSubmit(packets[0]); err != nil {
+			t.Errorf("%s: %v", v.ID, err)
+		}
 		value, ok := packets[0].Get(UserData)
 		if !ok {
 			continue

@@ -163,6 +163,10 @@ func TestErrorsOfSubmit(t *testing.T) {
 			"stop response 003", "answered 1 bad_session CIMD2 1",
 			"close 0 cimd2: a submit was answered with error 1: unexpected operation",
 		},
+		"53:003·900:103": {
+			"stop response 003", "answered 1 bad_session CIMD2 103",
+			"close 1 cimd2: a submit was answered with error 103: login refused by SMSC",
+		},
 	} {
 		s := boundClient(t)
 		s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
@@ -467,6 +471,20 @@ func TestServerNumbers(t *testing.T) {
 	s = boundServer(t, smsc.ServerConfig{AnyNumber: true})
 	s.in("40:007", "> 90:007")
 	s.in("40:008", "> 99:009")
+}
+
+// What an ESME with a window sent behind a lost packet is dropped without
+// another NACK: it goes again by itself.
+func TestServerNacksAGapOnce(t *testing.T) {
+	s := &story{t, NewServer(smsc.ServerConfig{}), map[string]smsc.Timer{}}
+	s.step(smsc.Connected{})
+	s.in("01:001·010:u·011:p·019:5", "login u p")
+	s.step(smsc.LoginResult{OK: true}, "> 51:001", "bound")
+	s.in("40:005", "> 99:003")
+	s.in("40:007")
+	s.in("40:003", "> 90:003")
+	s.in("40:007", "> 99:005")
+	s.in("40:005", "> 90:005")
 }
 
 func TestServerRetrieving(t *testing.T) {

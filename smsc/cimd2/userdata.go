@@ -7,7 +7,7 @@ import (
 )
 
 // escapes are the three-octet names of characters of the GSM default alphabet.
-var escapes = map[byte]string{
+var escapes = [128]string{
 	0x00: "_Oa", 0x01: "_L-", 0x03: "_Y-", 0x04: "_e`", 0x05: "_e'", 0x06: "_u`", 0x07: "_i`", 0x08: "_o`", 0x09: "_C,",
 	0x0B: "_O/", 0x0C: "_o/", 0x0E: "_A*", 0x0F: "_a*", 0x10: "_gd", 0x11: "_--", 0x12: "_gf", 0x13: "_gg", 0x14: "_gl",
 	0x15: "_go", 0x16: "_gp", 0x17: "_gi", 0x18: "_gs", 0x19: "_gt", 0x1A: "_gx", 0x1B: "_XX", 0x1C: "_AE", 0x1D: "_ae",
@@ -16,9 +16,11 @@ var escapes = map[byte]string{
 }
 
 var unescapes = func() map[string]byte {
-	m := make(map[string]byte, len(escapes))
+	m := map[string]byte{}
 	for septet, name := range escapes {
-		m[name] = septet
+		if name != "" {
+			m[name] = byte(septet)
+		}
 	}
 	return m
 }()
@@ -30,15 +32,13 @@ func EncodeText(septets []byte) string {
 	var b strings.Builder
 	b.Grow(len(septets) + len(septets)/4)
 	for _, s := range septets {
-		switch name, ok := escapes[s]; {
-		case s == 0x02:
-			b.WriteByte('$')
-		case s == 0x22:
-			b.WriteByte('"')
-		case ok:
-			b.WriteString(name)
+		switch {
 		case s > 0x7F:
 			b.WriteByte('?')
+		case s == 0x02:
+			b.WriteByte('$')
+		case s != '"' && escapes[s] != "":
+			b.WriteString(escapes[s])
 		default:
 			b.WriteByte(s)
 		}
