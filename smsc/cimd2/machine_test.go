@@ -198,6 +198,7 @@ func TestWindow(t *testing.T) {
 	s.ready(1)
 	// 005 has its answer; 003 was lost on the way: it and what is behind go again.
 	s.in("99:003", "> 03:003"+submitted1+"x", "set response 003 10s", "> 03:007"+submitted1+"x", "set response 007 10s")
+	s.in("99:007", "> 03:007"+submitted1+"x", "set response 007 10s") // 003 arrived: only what is behind
 	s.due("response 003",
 		"answered 0 unknown", "answered 2 unknown", "close 0 cimd2: no response 003 within 10s")
 	s.ready(0)
