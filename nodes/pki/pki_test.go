@@ -122,8 +122,17 @@ func TestRefusedNames(t *testing.T) {
 
 func TestIdentityRefuses(t *testing.T) {
 	for _, uris := range [][]string{
-		{}, {"ringway://hub/a", "ringway://edge/a"}, {"https://hub/a"}, {"ringway://root/a"}, {"ringway://edge/"},
-		{"ringway://edge/a/b"}, {"ringway://edge/A"}, {"ringway://edge/a?x=1"}, {"ringway://x@edge/a"}, {"ringway:hub/a"}, {"ringway://edge/a#b"},
+		{},
+		{"ringway://hub/a", "ringway://edge/a"},
+		{"https://hub/a"},
+		{"ringway://root/a"},
+		{"ringway://edge/"},
+		{"ringway://edge/a/b"},
+		{"ringway://edge/A"},
+		{"ringway://edge/a?x=1"},
+		{"ringway://x@edge/a"},
+		{"ringway:hub/a"},
+		{"ringway://edge/a#b"},
 	} {
 		cert := &x509.Certificate{}
 		for _, u := range uris {
