@@ -79,6 +79,40 @@ func TestAppendRefusesWhatSMPPCannotSay(t *testing.T) {
 	}
 }
 
+func TestLimits(t *testing.T) {
+	raw := func(digits, sm int) []byte { // written by hand: Append would refuse
+		b := append(make([]byte, headerSize), 0, 1, 1)
+		b = append(append(b, strings.Repeat("1", digits)...), 0)
+		b = append(b, 1, 1, '2', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(sm))
+		b = append(b, make([]byte, sm)...)
+		binary.BigEndian.PutUint32(b, uint32(len(b)))
+		b[7] = byte(CommandSubmitSM)
+		return b
+	}
+	for _, c := range []struct {
+		digits, sm int
+		want       Status
+	}{{20, 254, OK}, {21, 0, RINVSRCADR}, {20, 255, RINVMSGLEN}} {
+		_, err := Decode(raw(c.digits, c.sm))
+		var syntax *smsc.SyntaxError
+		if errors.As(err, &syntax) != (c.want != OK) || syntax != nil && syntax.Packet.(*Malformed).Reply != c.want {
+			t.Errorf("%d digits, %d octets: %v, not %v", c.digits, c.sm, err, c.want)
+		}
+	}
+	b := raw(64, 1)
+	b[7] = byte(CommandDeliverSM) // an ESME takes what an SMSC sends
+	if d := mustDecode(t, b).(*DeliverSM); len(d.SourceAddr) != 64 {
+		t.Errorf("%q", d.SourceAddr)
+	}
+	for _, length := range []string{"0000000f", "00000003", "00010001"} { // said at once, not after the octets came
+		_, err := Read(bufio.NewReader(bytes.NewReader(unhex(t, length))))
+		var syntax *smsc.SyntaxError
+		if !errors.As(err, &syntax) || !syntax.Fatal {
+			t.Errorf("length %s: %v", length, err)
+		}
+	}
+}
+
 // TestEveryTruncationIsAnError: no prefix of a request is taken for the whole,
 // and each names a status to answer.
 func TestEveryTruncationIsAnError(t *testing.T) {

@@ -139,6 +139,8 @@ func TestBindRefused(t *testing.T) {
 
 	s = tell(t, NewMachine(config(), IDText))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	s.got(&BindTransceiverResp{Header: Header{Sequence: 2}}) // not to our bind
+	s.state("binding")
 	s.due("login", "close, retry soon: smpp: no answer to the bind within 5s")
 
 	cfg := config()
@@ -296,6 +298,12 @@ func TestSubmitSaysWhatThePartSays(t *testing.T) {
 		sm.DestinationAddr != "639171234567" || sm.ESMClass != 0x40 || sm.DataCoding != 0x18 || sm.RegisteredDelivery != 1 ||
 		sm.ValidityPeriod != "000001010000000R" || string(sm.ShortMessage) != string(udh)+"\x00H" {
 		t.Errorf("%+v", sm)
+	}
+	cfg := config()
+	cfg.DefaultValidity = time.Hour
+	do = bound(t, cfg).m.Handle(submit(1, "a"), nil)
+	if v := mustDecode(t, do[0].(smsc.Write).Octets).(*SubmitSM).ValidityPeriod; v != "000000010000000R" {
+		t.Errorf("default validity %q", v)
 	}
 	if more, _ := sm.TLVs.Uint8(TagMoreMessagesToSend); more != 1 {
 		t.Errorf("more_messages_to_send: %v", sm.TLVs)

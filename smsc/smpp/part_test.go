@@ -170,6 +170,8 @@ func TestReceiptVariants(t *testing.T) {
 		{"trailing NUL and line end", 4, "id:42 stat:DELIVRD err:000\r\n\x00", "42 delivered 000"},
 		{"id with blanks", 4, "id:a b c sub:001 stat:UNKNOWN err:000", "a b c unknown 000"},
 		{"keys in the user's text", 4, "id:42 stat:EXPIRED err:001 text:id:7 stat:DELIVRD", "42 expired 001"},
+		{"no err but in the user's text", 4, "id:42 stat:EXPIRED text:err:9", "42 expired "},
+		{"text in the middle", 4, "id:42 text:x stat:EXPIRED err:001", "42 expired 001"},
 		{"text first", 4, "text:x id:42 stat:EXPIRED err:001", "42 expired 001"},
 		{"nothing", 4, "", " unknown "},
 		{"invalid UTF-8", 4, "\xff\xfe id:42 stat:EXPIRED err:001", "42 expired 001"},

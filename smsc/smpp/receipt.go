@@ -172,13 +172,11 @@ func parseReceipt(s string) receiptWords {
 	var at [len(receiptKeys)]int
 	end := len(s)
 	at[body] = findKey(lower, receiptKeys[body], end)
-	if at[body] > 0 { // what follows is the user's
-		end = at[body]
+	if i := at[body]; i > 0 && findKey(lower, receiptKeys[id], i) >= 0 && findKey(lower, receiptKeys[stat], i) >= 0 {
+		end = i // what follows is the user's
 	}
 	for i, key := range receiptKeys[:body] {
-		if at[i] = findKey(lower, key, end); at[i] < 0 {
-			at[i] = findKey(lower, key, len(s))
-		}
+		at[i] = findKey(lower, key, end)
 	}
 	value := func(k int) string {
 		if at[k] < 0 {
@@ -207,7 +205,7 @@ func parseReceipt(s string) receiptWords {
 			w.state, known = e.state, true
 		}
 	}
-	w.whole = at[id] == 0 && w.id != "" && known && at[doneDate] > 0
+	w.whole = w.id != "" && known && at[doneDate] > 0
 	return w
 }
 

@@ -143,10 +143,12 @@ func (w *wire) tlvs(v *TLVs) {
 			return
 		}
 		tag := Tag(binary.BigEndian.Uint16(h))
-		value := w.take(int(binary.BigEndian.Uint16(h[2:])), RINVOPTPARSTREAM, tag.String())
-		if w.fault != OK {
+		n := int(binary.BigEndian.Uint16(h[2:]))
+		if left := len(w.b) - w.off; n > left {
+			w.fail(RINVOPTPARSTREAM, "TLV %v says %d octets, %d are left", tag, n, left)
 			return
 		}
+		value := w.take(n, RINVOPTPARSTREAM, "TLV")
 		if *v == nil {
 			*v = make(TLVs, 0, 4) // a receipt has three
 		}
