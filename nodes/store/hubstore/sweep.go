@@ -2,7 +2,6 @@ package hubstore
 
 import (
 	"bytes"
-	"fmt"
 	"math"
 	"slices"
 	"time"
