@@ -106,6 +106,9 @@ func TestEveryOpenSubmitIsUnknownAtTheEnd(t *testing.T) {
 func TestEnquireLink(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
+	stale := s.timers["idle"]
+	s.got(deliverSM(1, "x"), `delivered 1 "x"`, "timer idle 30s")
+	s.on(smsc.Due{Timer: stale})
 	s.due("idle", "enquire_link 3", "timer enquire 10s") // while the window is full
 	s.got(&EnquireLinkResp{Header{Sequence: 4}}, "timer idle 30s")
 	s.due("idle") // one at a time

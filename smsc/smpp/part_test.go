@@ -170,7 +170,7 @@ func TestReceiptVariants(t *testing.T) {
 		{"trailing NUL and line end", 4, "id:42 stat:DELIVRD err:000\r\n\x00", "42 delivered 000"},
 		{"id with blanks", 4, "id:a b c sub:001 stat:UNKNOWN err:000", "a b c unknown 000"},
 		{"keys in the user's text", 4, "id:42 stat:EXPIRED err:001 text:id:7 stat:DELIVRD", "42 expired 001"},
-		{"no err but in the user's text", 4, "id:42 stat:EXPIRED text:err:9", "42 expired "},
+		{"no err but in the user's text", 4, "id:42 stat:EXPIRED text:x err:9", "42 expired "},
 		{"text in the middle", 4, "id:42 text:x stat:EXPIRED err:001", "42 expired 001"},
 		{"text first", 4, "text:x id:42 stat:EXPIRED err:001", "42 expired 001"},
 		{"nothing", 4, "", " unknown "},
@@ -190,6 +190,9 @@ func TestReceiptVariants(t *testing.T) {
 	checkReceipt(t, p, IDText, "B7 expired 256")
 	p.ShortMessage, p.ESMClass = nil, 0
 	checkReceipt(t, p, IDText, "B7 expired 256")
+	p = &SubmitSM{ShortMessage: []byte("hello")}
+	p.TLVs.Add(TagMessageState, byte(StateExpired)) // of nothing
+	checkReceipt(t, p, IDText, "")
 	p = &SubmitSM{ESMClass: 4}
 	p.TLVs.Add(TagMessagePayload, []byte(usual)...)
 	checkReceipt(t, p, IDText, "a1 delivered 000")
