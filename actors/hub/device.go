@@ -54,6 +54,7 @@ type device struct {
 	cfg     DeviceConfig
 
 	begun    bool   // position and until are known
+	caughtUp bool   // following
 	position uint64 // following: events up to here are done with
 	pending  uint64 // pending messages up to here are done with
 	until    uint64 // pending ends here
@@ -102,7 +103,7 @@ func (d *device) next() (events []journal.UserEvent, again bool, err error) {
 	if err := d.begin(); err != nil {
 		return nil, false, err
 	}
-	if d.pending < d.until {
+	if !d.caughtUp { // asked even if there can be none: the store counts for a device from here on
 		events, err = d.clients.Store.Pending(d.user, d.cfg.Name, d.pending, d.clients.Batch)
 		if err != nil {
 			return nil, false, err
@@ -117,7 +118,7 @@ func (d *device) next() (events []journal.UserEvent, again bool, err error) {
 			d.pending = events[len(events)-1].Number
 			return events, false, nil
 		}
-		d.pending = d.until
+		d.caughtUp = true
 	}
 	events, err = d.clients.Store.Events(d.user, d.position, d.clients.Batch)
 	if err != nil || len(events) == 0 {

@@ -98,6 +98,8 @@ type Hub struct {
 	sessions   sessions
 	logins     *logins
 
+	fatal chan error // capacity 1: the store is dead
+
 	mu       sync.Mutex
 	notReady map[string]error
 	closed   bool
@@ -111,7 +113,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
+	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, fatal: make(chan error, 1), notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
 	h.route = h.longestPrefix
 	for _, option := range options {
 		option(h)
@@ -161,10 +163,28 @@ func (h *Hub) Run(ctx context.Context) error {
 	err := h.startEdges(ctx)
 	if err == nil {
 		h.setReady("run", nil)
-		<-ctx.Done()
+		err = h.serve(ctx)
 	}
 	h.setReady("run", errors.New("hub: shutting down"))
 	return errors.Join(err, h.Close())
+}
+
+// serve does what is due from time to time until ctx is done or the store dies.
+func (h *Hub) serve(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-h.fatal:
+			return err
+		case <-tick.C:
+			if err := h.forget(ctx); err != nil {
+				h.log.Error("what is past its retention could not be removed", zap.Error(h.failed(err)))
+			}
+		}
+	}
 }
 
 // Close ends subscriptions, stops the actors and closes the store, in this
