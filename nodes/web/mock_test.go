@@ -66,6 +66,7 @@ type mock struct {
 	users    map[string]*mockUser
 	messages map[string]*mockMessage
 	order    []*mockMessage
+	received map[string]bool // ids that a client said it has taken
 	totals   struct{ Accepted, Delivered, Received int }
 }
 
@@ -111,7 +112,7 @@ func newMock(files fs.FS) *mock {
 	m := &mock{
 		stop: make(chan struct{}), rtt: 300 * time.Millisecond, epoch: 3,
 		down: &mockRing{next: 1}, up: &mockRing{next: 1},
-		handsets: map[string]*mockHandset{}, users: map[string]*mockUser{}, messages: map[string]*mockMessage{},
+		handsets: map[string]*mockHandset{}, users: map[string]*mockUser{}, messages: map[string]*mockMessage{}, received: map[string]bool{},
 	}
 	for _, name := range []string{"alice", "bob"} {
 		m.users[name] = &mockUser{name: name, streams: map[chan struct{}]bool{}}
@@ -573,13 +574,19 @@ func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
 		defer socket.CloseNow() //nolint:errcheck // see above
 		for {
 			var frame struct {
-				Op, Ref, To, Text string
-				OpID              string `json:"op_id"`
+				Op, Ref, To, Text, ID string
+
+				OpID string `json:"op_id"`
 			}
 			if wsjson.Read(r.Context(), socket, &frame) != nil {
 				return
 			}
-			if frame.Op == "send" {
+			switch frame.Op {
+			case "received":
+				m.mu.Lock()
+				m.received[frame.ID] = true
+				m.mu.Unlock()
+			case "send":
 				reply := m.onSend(user, frame.Ref, frame.OpID, frame.To, frame.Text)
 				wsjson.Write(r.Context(), socket, reply) //nolint:errcheck // the next Read says so
 			}

@@ -169,6 +169,11 @@ func TestPage(t *testing.T) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, message := range m.order {
+		if message.To == "alice" && !m.received[message.ID] {
+			t.Errorf("the page did not say that it has %q", message.Text)
+		}
+	}
 	for _, complaint := range complaints {
 		if !strings.Contains(complaint, "404") { // carol
 			t.Errorf("console: %s", complaint)

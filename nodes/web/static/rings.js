@@ -154,12 +154,17 @@ export class RingView {
   between() {
     const [processed, confirmed, sent, retrieved] = this.shown.map(Math.round);
     const known = this.before.pointers;
+    const next = this.ring.pointers;
     for (let sequence = processed + 1; sequence <= processed + this.slots; sequence++) {
       const slot = sequence % this.slots;
       const flag = stageOf.get(this.before.flags[slot]) ?? 0;
       let stage = sequence <= confirmed ? 3 : sequence <= sent ? 2 : sequence <= retrieved ? 1 : 0;
       if (sequence > known.last_processed && sequence <= known.last_retrieved) stage = Math.max(stage, flag);
-      else if (stage === 0 && flag === 4) stage = flag; // processed, and not yet free
+      else if (stage === 0) {
+        // The last occupant, processed and not yet released: as the poll says that will still be true, or was.
+        const held = sequence > next.last_retrieved ? this.ring.flags[slot] === "p" : flag === 4 && sequence - this.slots <= known.last_processed;
+        if (held) stage = 4;
+      }
       this.stage[slot] = stage;
     }
   }
