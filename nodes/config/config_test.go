@@ -208,7 +208,7 @@ func TestMistakes(t *testing.T) {
 		{edgeYAML, "user: ringway", "user: ringway, mode: transmitter", ":11: smsc.binds[0].mode: CIMD2 has no modes"},
 		{edgeYAML, "user: ringway", "user: ringway, mode: both", `:11: smsc.binds[0].mode: "both" is not allowed; write transceiver, or transmitter, or receiver`},
 		{edgeYAML, "user: ringway", "user: ringway, sessions: 0", ":11: smsc.binds[0].sessions: 0 is out of range"},
-		{edgeYAML, "    - {address: \"127.0.0.1:9971\", user: ringway, password: secret}", "", ":10: smsc.binds: missing; name at least one"},
+		{edgeYAML, "    - {address: \"127.0.0.1:9971\", user: ringway, password: secret}", "", ":8: smsc.binds: missing; name at least one"},
 	}
 	for _, tt := range tests {
 		content := strings.Replace(tt.base, tt.old, tt.new, 1)
