@@ -55,6 +55,9 @@ type StripeFailed struct {
 type FrameIn struct {
 	Conn  *actor.PID
 	Frame *Frame
+	// Credit holds one element for each frame that the session has not taken
+	// yet: it takes one out. A peer that sends faster waits in its socket.
+	Credit <-chan struct{}
 }
 
 // StripeDown (connection to the link session): its last word.

@@ -1,0 +1,107 @@
+package link
+
+import (
+	"github.com/ringway-im/ringway/messages"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// maxFrame bounds a frame in octets unless a single entry is larger: about
+// three packets, so that what is resent after a cut spreads over the stripes.
+const maxFrame = 3600
+
+// outItem is one thing to put into a frame.
+type outItem struct {
+	data   *messages.Data
+	answer *messages.Answer
+	event  *messages.Event
+}
+
+// outbox gathers what is ready for the link and packs it into frames. On a
+// lossy link everything goes out a second time in the next frame, which takes
+// another stripe: one lost packet then costs one flush, not a retransmission
+// of TCP's, and the ring's window does not stand still for it.
+type outbox struct {
+	items []outItem
+	again []outItem // sent once, to be sent a second time
+
+	confirmed, released *messages.Progress // repeated state, latest
+	applied             uint64
+	fresh               bool // the state has news
+	stateAgain          bool
+}
+
+type packed struct {
+	frame *messages.Frame
+	held  carried
+}
+
+// pack empties the outbox into frames.
+func (o *outbox) pack(lossy bool) []packed {
+	items := append(o.again, o.items...)
+	o.again = nil
+	if lossy {
+		o.again = o.items
+	}
+	o.items = nil
+	withState := o.fresh || o.stateAgain
+	o.stateAgain = lossy && o.fresh
+	o.fresh = false
+
+	var frames []packed
+	var p packed
+	size := 0
+	if withState {
+		p.frame = &messages.Frame{EventsApplied: o.applied}
+		if o.confirmed != nil {
+			p.frame.Confirmed = append(p.frame.Confirmed, o.confirmed)
+		}
+		if o.released != nil {
+			p.frame.Released = append(p.frame.Released, o.released)
+		}
+	}
+	for _, it := range items {
+		n := it.size()
+		if p.frame == nil || (size > 0 && size+n > maxFrame) {
+			if p.frame != nil {
+				frames = append(frames, p)
+			}
+			p, size = packed{frame: &messages.Frame{}}, 0
+		}
+		p.add(it)
+		size += n
+	}
+	if p.frame != nil {
+		frames = append(frames, p)
+	}
+	return frames
+}
+
+// more reports whether something is to be sent a second time.
+func (o *outbox) more() bool { return len(o.again) > 0 || o.stateAgain }
+
+func (p *packed) add(it outItem) {
+	switch {
+	case it.data != nil:
+		p.frame.Data = append(p.frame.Data, it.data)
+		p.held.data = append(p.held.data, it.data.Sequence)
+	case it.answer != nil:
+		p.frame.Answers = append(p.frame.Answers, it.answer)
+		p.held.answers = append(p.held.answers, it.answer.Sequence)
+	default:
+		p.frame.Events = append(p.frame.Events, it.event)
+		if p.held.firstEvent == 0 || it.event.Number < p.held.firstEvent {
+			p.held.firstEvent = it.event.Number
+		}
+	}
+}
+
+func (it outItem) size() int {
+	switch {
+	case it.data != nil:
+		return proto.Size(it.data)
+	case it.answer != nil:
+		return proto.Size(it.answer)
+	}
+	return proto.Size(it.event)
+}

@@ -1,0 +1,185 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/messages"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
+)
+
+// EdgeSyncConfig is what the edge's synchronisation actor needs.
+type EdgeSyncConfig struct {
+	Edge                    string
+	Hubs                    []string
+	Stripes                 int
+	Gen                     uint64
+	Session, Buffer, Mirror *actor.PID
+	Journal                 EdgeJournal
+	Metrics                 Metrics
+	Log                     *zap.Logger
+
+	DialWithin time.Duration // of one attempt to reach a hub; 0: 3 s
+	MaxBackOff time.Duration // between attempts; 0: 5 s
+}
+
+// EdgeJournal is the part of journal.Edge that is about the link.
+type EdgeJournal interface {
+	Instance() []byte
+	HighestEpoch() uint64
+	SetHighestEpoch(epoch uint64, done func(error))
+	journal.StatusLog
+}
+
+// NewEdgeSync returns the props of the edge's synchronisation actor.
+func NewEdgeSync(cfg EdgeSyncConfig) *actor.Props {
+	if cfg.DialWithin == 0 {
+		cfg.DialWithin = 3 * time.Second
+	}
+	if cfg.MaxBackOff == 0 {
+		cfg.MaxBackOff = 5 * time.Second
+	}
+	return actor.PropsFromProducer(func() actor.Actor {
+		return &edgeSync{cfg: cfg, rings: rings{buffer: cfg.Buffer, mirror: cfg.Mirror, sends: messages.Ring_UP}}
+	})
+}
+
+// edgeSync brings an interrupted link back (patent, figure 3): reconnect while
+// both ends keep receiving, say Hello, compare, resend what is missing, end.
+//
+//	dial ──Connected──▶ Hello ──Welcome──▶ epoch on disk ──▶ compare ──▶ resend ──Agreed twice──▶ end
+//	 ▲                                        │
+//	 └── back-off, next hub ── failed at any step
+type edgeSync struct {
+	cfg      EdgeSyncConfig
+	rings    rings
+	hub      int // index of the next one to try
+	redirect string
+	failures int
+	tlsAt    time.Time
+	welcome  *messages.Welcome
+}
+
+type dialDue struct{}
+
+type epochStored struct {
+	epoch uint64
+	err   error
+}
+
+func (s *edgeSync) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		ctx.Request(s.cfg.Session, &Synchronise{Gen: s.cfg.Gen})
+		s.dial(ctx)
+	case dialDue:
+		s.dial(ctx)
+	case *Connected:
+		s.tlsAt = m.TLSAt
+		s.rings.ask(ctx)
+	case *ViewIs:
+		if s.rings.viewArrived(m) {
+			s.hello(ctx)
+		}
+	case *messages.Welcome:
+		s.onWelcome(ctx, m)
+	case *epochStored:
+		s.onEpochStored(ctx, m)
+	case *Resynced:
+		s.onResynced(ctx, m)
+	case *Agreed:
+		if s.rings.agree(m) {
+			s.end(ctx)
+		}
+	case *ConnectFailed:
+		s.onFailed(ctx, m.Err)
+	}
+}
+
+func (s *edgeSync) dial(ctx actor.Context) {
+	hub := s.redirect
+	if s.redirect = ""; hub == "" {
+		hub = s.cfg.Hubs[s.hub%len(s.cfg.Hubs)]
+		s.hub++
+	}
+	ctx.Request(s.cfg.Session, &Connect{Hub: hub, Within: s.cfg.DialWithin})
+}
+
+func (s *edgeSync) hello(ctx actor.Context) {
+	down, up := s.rings.downUp()
+	ctx.Request(s.cfg.Session, &SayHello{Hello: &messages.Hello{
+		Edge: s.cfg.Edge, Version: Version, Instance: s.cfg.Journal.Instance(),
+		HighestEpoch: s.cfg.Journal.HighestEpoch(), Down: down, Up: up,
+		Deferred: s.cfg.Journal.Deferred(), Stripes: uint32(s.cfg.Stripes), EventsLast: s.cfg.Journal.LastEvent(),
+	}})
+}
+
+func (s *edgeSync) onWelcome(ctx actor.Context, m *messages.Welcome) {
+	highest := s.cfg.Journal.HighestEpoch()
+	if m.Epoch < highest {
+		s.refuse(ctx, fmt.Errorf("%w: welcome of epoch %d, this edge has seen %d", ErrOldEpoch, m.Epoch, highest))
+		return
+	}
+	s.welcome = m
+	if m.Epoch == highest {
+		s.rings.resync(ctx, m.Down, m.Up)
+		return
+	}
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	s.cfg.Journal.SetHighestEpoch(m.Epoch, func(err error) { root.Send(self, &epochStored{m.Epoch, err}) })
+}
+
+func (s *edgeSync) onEpochStored(ctx actor.Context, m *epochStored) {
+	if m.err != nil || s.welcome == nil || s.welcome.Epoch != m.epoch {
+		s.refuse(ctx, fmt.Errorf("link: epoch %d: %w", m.epoch, errors.Join(m.err, ErrOldEpoch)))
+		return
+	}
+	s.rings.resync(ctx, s.welcome.Down, s.welcome.Up)
+}
+
+func (s *edgeSync) onResynced(ctx actor.Context, m *Resynced) {
+	if !s.rings.resynced(m) {
+		return
+	}
+	if s.rings.trouble != nil {
+		s.refuse(ctx, s.rings.trouble)
+		return
+	}
+	ctx.Send(s.cfg.Session, &Established{Epoch: s.welcome.Epoch, Applied: s.welcome.EventsApplied})
+}
+
+func (s *edgeSync) end(ctx actor.Context) {
+	took := s.rings.lastAt.Sub(s.tlsAt)
+	s.cfg.Metrics.Resynchronised(took)
+	ctx.Send(ctx.Parent(), &Synchronised{Edge: s.cfg.Edge, Gen: s.cfg.Gen, Took: took, Resent: s.rings.resent})
+}
+
+// refuse ends the attempt from this side; ConnectFailed comes back.
+func (s *edgeSync) refuse(ctx actor.Context, err error) {
+	s.cfg.Log.Error("cannot agree with the hub", zap.Error(err))
+	ctx.Send(s.cfg.Session, &ProtocolError{err})
+}
+
+// onFailed tries the next hub: the first time at once, then with jittered
+// back-off, slowly where a person has to act.
+func (s *edgeSync) onFailed(ctx actor.Context, err error) {
+	var refused *RefusedError
+	var redirect *RedirectError
+	wait := min(s.cfg.MaxBackOff, 100*time.Millisecond<<min(s.failures, 10))
+	switch {
+	case errors.As(err, &redirect) && s.failures == 0:
+		s.redirect, wait = redirect.Hub, 0
+	case errors.As(err, &refused):
+		s.cfg.Log.Warn("the hub refuses this edge", zap.String("code", refused.Code), zap.String("reason", refused.Text))
+		wait = s.cfg.MaxBackOff
+	case s.failures == 0, s.failures%20 == 0:
+		s.cfg.Log.Info("no hub reached; trying on", zap.Error(err), zap.Int("attempts", s.failures+1))
+	}
+	s.failures++
+	after(ctx, wait/2+rand.N(wait/2+1), dialDue{})
+}

@@ -1,0 +1,126 @@
+package link
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/ringway-im/ringway/messages"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
+)
+
+// HubSyncConfig is what the hub's synchronisation actor needs.
+type HubSyncConfig struct {
+	Edge, Hub               string
+	Epoch                   uint64
+	Gen                     uint64
+	Session, Buffer, Mirror *actor.PID
+	Metrics                 Metrics
+	Log                     *zap.Logger
+
+	// Instance of the edge's journal, as it was first seen; nil: never.
+	Instance    func() ([]byte, error)
+	SetInstance func(instance []byte, done func(error))
+	Applied     func() (uint64, error) // status events durable here
+	Hubs        func() []string        // addresses of other hubs; nil: none
+}
+
+// NewHubSync returns the props of the hub's synchronisation actor.
+func NewHubSync(cfg HubSyncConfig) *actor.Props {
+	return actor.PropsFromProducer(func() actor.Actor {
+		return &hubSync{cfg: cfg, rings: rings{buffer: cfg.Buffer, mirror: cfg.Mirror, sends: messages.Ring_DOWN}}
+	})
+}
+
+// hubSync is the hub's end of figure 3: it waits for the edge's Hello, compares,
+// answers with Welcome, and ends when the rings agree. Until its Welcome the
+// edge's mirror is a lower bound of what the edge holds.
+type hubSync struct {
+	cfg   HubSyncConfig
+	rings rings
+	hello *messages.Hello
+	tlsAt time.Time
+}
+
+type instanceStored struct{ err error }
+
+func (s *hubSync) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		ctx.Request(s.cfg.Session, &Synchronise{Gen: s.cfg.Gen})
+	case *HelloArrived:
+		s.hello, s.tlsAt = m.Hello, m.TLSAt
+		s.onHello(ctx)
+	case *instanceStored:
+		if m.err != nil {
+			s.refuse(ctx, "storage", m.err.Error())
+			return
+		}
+		s.rings.resync(ctx, s.hello.Down, s.hello.Up)
+	case *Resynced:
+		s.onResynced(ctx, m)
+	case *Agreed:
+		if s.rings.agree(m) {
+			took := s.rings.lastAt.Sub(s.tlsAt)
+			s.cfg.Metrics.Resynchronised(took)
+			ctx.Send(ctx.Parent(), &Synchronised{Edge: s.cfg.Edge, Gen: s.cfg.Gen, Took: took, Resent: s.rings.resent})
+		}
+	}
+}
+
+func (s *hubSync) onHello(ctx actor.Context) {
+	h := s.hello
+	switch {
+	case h.Version != Version:
+		s.refuse(ctx, "wrong_version", fmt.Sprintf("the edge speaks version %d of the link, this hub %d: bring both to the same release", h.Version, Version))
+		return
+	case h.HighestEpoch > s.cfg.Epoch:
+		s.refuse(ctx, "older_epoch", fmt.Sprintf("the edge has seen epoch %d, this hub holds its rings under %d only: another hub, or this one before it lost its data, owned them later", h.HighestEpoch, s.cfg.Epoch))
+		return
+	case len(h.Session) != 16 || len(h.Instance) == 0 || len(h.Instance) > 64 || h.Down == nil || h.Up == nil:
+		s.refuse(ctx, "protocol", "malformed hello")
+		return
+	}
+	known, err := s.cfg.Instance()
+	switch {
+	case err != nil:
+		s.refuse(ctx, "storage", err.Error())
+	case known == nil:
+		root, self := ctx.ActorSystem().Root, ctx.Self()
+		s.cfg.SetInstance(h.Instance, func(err error) { root.Send(self, &instanceStored{err}) })
+	case !bytes.Equal(known, h.Instance):
+		s.refuse(ctx, "other_instance", fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; stop this one, or give it an id and a certificate of its own", s.cfg.Edge))
+	default:
+		s.rings.resync(ctx, h.Down, h.Up)
+	}
+}
+
+func (s *hubSync) onResynced(ctx actor.Context, m *Resynced) {
+	if !s.rings.resynced(m) {
+		return
+	}
+	if s.rings.trouble != nil {
+		s.cfg.Log.Error("the rings do not fit together", zap.String("edge", s.cfg.Edge), zap.Error(s.rings.trouble))
+		s.refuse(ctx, "rings", s.rings.trouble.Error())
+		return
+	}
+	applied, err := s.cfg.Applied()
+	if err != nil {
+		s.refuse(ctx, "storage", err.Error())
+		return
+	}
+	var hubs []string
+	if s.cfg.Hubs != nil {
+		hubs = s.cfg.Hubs()
+	}
+	down, up := s.rings.downUp()
+	ctx.Send(s.cfg.Session, &SayWelcome{Session: s.hello.Session, Welcome: &messages.Welcome{
+		Epoch: s.cfg.Epoch, Hub: s.cfg.Hub, Down: down, Up: up, Hubs: hubs, EventsApplied: applied,
+	}})
+}
+
+func (s *hubSync) refuse(ctx actor.Context, code, text string) {
+	ctx.Send(s.cfg.Session, &SayRefused{Refused: &messages.Refused{Code: code, Text: text}})
+}
