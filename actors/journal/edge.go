@@ -106,9 +106,10 @@ type Sent struct {
 
 // Inlet is the durable side of what comes from the SMSC.
 type Inlet interface {
-	// LoadInlet finds what Intake's Put left, as every Receive called before.
+	// LoadInlet finds the inlet's notes, as every Receive called before.
 	LoadInlet(done func(map[string][]byte, error))
-	// Receive makes one intake durable, all of it or nothing.
+	// Receive makes one intake durable, all of it or nothing. An empty one is done
+	// when those before it are.
 	Receive(in Intake, done func(error))
 	// Report finds the part that a final receipt belongs to (the one longest
 	// without, where the SMSC gave an id twice) and writes its event; a receipt
@@ -121,9 +122,9 @@ type Inlet interface {
 
 // Intake is what one commit takes over from the SMSC.
 type Intake struct {
-	Message *messages.Message // into the up ring's queue; nil: none
-	Put     map[string][]byte // the inlet's own notes, by name
-	Drop    []string
+	Messages []*messages.Message // into the up ring's queue, in this order
+	Drop     []string            // notes to forget, before Put
+	Put      map[string][]byte   // the inlet's own notes, by name
 }
 
 // Report is a final delivery receipt or status report.
@@ -134,6 +135,8 @@ type Report struct {
 	At           time.Time
 	Until        time.Time // how long it may be parked
 	MaxParked    int       // beyond it the oldest parked receipt is forgotten
+
+	Put map[string][]byte `json:"-"` // as in Intake
 }
 
 // Reported is what became of a Report.

@@ -144,13 +144,13 @@ func (p *plan) leave(session string) {
 }
 
 // fallen returns a lane in which something has fallen due, with the lane's
-// messages past their deadline, those with a session left out. Call again until nil.
+// messages past their deadline, those with a session left out. End these, and
+// call again until it returns nil.
 func (p *plan) fallen(now time.Time) (l *lane, expired []*job) {
 	if len(p.agenda) == 0 || now.Before(p.agenda[0].due) {
 		return nil, nil
 	}
 	l = p.agenda[0]
-	p.unready(l)
 	for i, j := range l.jobs {
 		if j.expired(now) && !(l.busy && i == 0) {
 			expired = append(expired, j)
@@ -159,9 +159,7 @@ func (p *plan) fallen(now time.Time) (l *lane, expired []*job) {
 	if l.held && !now.Before(l.retryAt) {
 		l.held = false
 	}
-	l.due = now.Add(time.Second) // should nobody end those expired
-	heap.Fix(&p.agenda, l.index)
-	p.ready = insertLane(p.ready, l)
+	p.settle(l)
 	return l, expired
 }
 

@@ -78,13 +78,8 @@ func (s *Store) Record(step journal.OutletStep, done func(error)) {
 				events = append(events, event)
 			}
 		}
-		for _, w := range append(writes, ahead...) {
-			if w.value == nil {
-				tx.Delete(w.key)
-			} else {
-				tx.Set(w.key, w.value)
-			}
-		}
+		put(tx, writes)
+		put(tx, ahead)
 		s.putEvents(tx, events)
 		return nil
 	}, func(err error) {
@@ -199,8 +194,10 @@ func (s *Store) expect(tx *kv.Tx, p journal.Sent) (writes []write, event []byte,
 // Report implements journal.Inlet.
 func (s *Store) Report(r journal.Report, done func(journal.Reported, error)) {
 	var reported journal.Reported
+	writes := notes(r.Put)
 	s.db.Update(func(tx *kv.Tx) error {
 		reported = journal.Reported{}
+		put(tx, writes)
 		key, value, err := first(tx, correlation('c', r.SMSC, r.SMSCID))
 		if err != nil {
 			return err
@@ -284,53 +281,45 @@ func (s *Store) Purge(now time.Time, done func(int, error)) {
 
 // LoadInlet implements journal.Inlet.
 func (s *Store) LoadInlet(done func(map[string][]byte, error)) {
-	notes := map[string][]byte{}
+	found := map[string][]byte{}
 	s.db.Update(func(tx *kv.Tx) error {
 		return tx.Scan([]byte{'i'}, []byte{'i' + 1}, func(key, value []byte) bool {
-			notes[string(key[1:])] = append([]byte{}, value...)
+			found[string(key[1:])] = append([]byte{}, value...)
 			return true
 		})
-	}, func(err error) { done(notes, failure(err)) })
+	}, func(err error) { done(found, failure(err)) })
 }
 
 // Receive implements journal.Inlet.
 func (s *Store) Receive(in journal.Intake, done func(error)) {
 	var writes []write
-	for name, value := range in.Put {
-		writes = append(writes, write{named('i', []byte(name)), append([]byte{}, value...)})
-	}
-	for _, name := range in.Drop {
+	for _, name := range in.Drop { // before Put: a name may be taken again
 		writes = append(writes, write{key: named('i', []byte(name))})
 	}
-	var message []byte
-	if in.Message != nil {
-		var err error
-		if message, err = marshal(in.Message); err != nil {
+	writes = append(writes, notes(in.Put)...)
+	var queued [][]byte
+	for _, m := range in.Messages {
+		value, err := marshal(m)
+		if err != nil {
 			done(failure(err))
 			return
 		}
-		s.waiting.Add(1)
+		queued = append(queued, value)
 	}
+	s.waiting.Add(int64(len(queued)))
 	wasEmpty := false
 	s.db.Update(func(tx *kv.Tx) error {
-		for _, w := range writes {
-			if w.value == nil {
-				tx.Delete(w.key)
-			} else {
-				tx.Set(w.key, w.value)
-			}
-		}
-		if message != nil {
-			wasEmpty = s.head == s.tail
+		put(tx, writes)
+		wasEmpty = s.head == s.tail && len(queued) > 0
+		for _, value := range queued {
 			s.tail++
-			tx.Set(numbered('q', s.tail), message)
+			tx.Set(numbered('q', s.tail), value)
 		}
 		return nil
 	}, func(err error) {
-		if message != nil && err != nil {
-			s.waiting.Add(-1)
-		}
-		if wasEmpty && err == nil {
+		if err != nil {
+			s.waiting.Add(-int64(len(queued)))
+		} else if wasEmpty {
 			s.mu.Lock()
 			wake := s.wakeQueue
 			s.mu.Unlock()
@@ -340,6 +329,23 @@ func (s *Store) Receive(in journal.Intake, done func(error)) {
 		}
 		done(failure(err))
 	})
+}
+
+func notes(values map[string][]byte) (writes []write) {
+	for name, value := range values {
+		writes = append(writes, write{named('i', []byte(name)), append([]byte{}, value...)})
+	}
+	return writes
+}
+
+func put(tx *kv.Tx, writes []write) {
+	for _, w := range writes {
+		if w.value == nil {
+			tx.Delete(w.key)
+		} else {
+			tx.Set(w.key, w.value)
+		}
+	}
 }
 
 // LastEvent implements journal.StatusLog.

@@ -1,0 +1,92 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/text"
+)
+
+// assembly is a text of several parts of which some have come. It is a note in
+// the journal, as JSON.
+type assembly struct {
+	Since    time.Time
+	From, To string
+	Pieces   []text.Piece
+	Codings  []text.Coding // of Pieces
+	Doubled  bool          // a part may have come twice
+}
+
+func (a *assembly) add(p smsc.Part, doubled bool) {
+	a.Pieces = append(a.Pieces, text.Piece{UDH: p.UDH, Data: p.Data})
+	a.Codings = append(a.Codings, p.Coding)
+	a.Doubled = a.Doubled || doubled
+}
+
+func (a *assembly) complete() bool {
+	_, ok := text.Join(a.Pieces...)
+	return ok
+}
+
+// message puts together what is there, in order of the parts' numbers. id and
+// time of acceptance are the caller's to set.
+func (a *assembly) message() *messages.Message {
+	order := make([]int, len(a.Pieces))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, k int) int {
+		x, _ := text.Concatenation(a.Pieces[i].UDH)
+		y, _ := text.Concatenation(a.Pieces[k].UDH)
+		return int(x.Number) - int(y.Number)
+	})
+	m := &messages.Message{From: a.From, To: a.To, Class: 1, PossibleDuplicate: a.Doubled}
+	var body strings.Builder
+	for len(order) > 0 { // neighbours of one coding are decoded as a whole: a peer may cut within a character
+		coding, data := a.Codings[order[0]], []byte(nil)
+		for len(order) > 0 && a.Codings[order[0]] == coding {
+			data = append(data, a.Pieces[order[0]].Data...)
+			order = order[1:]
+		}
+		if coding == text.Binary {
+			m.Data = append(m.Data, data...)
+		} else {
+			body.WriteString(text.Decode(coding, data))
+		}
+	}
+	m.Text = body.String()
+	return m
+}
+
+// name is what the text is filed under; parts with equal names belong together.
+func assemblyName(p smsc.Part, c text.Concat) string {
+	return fmt.Sprintf("%s%d/%t/%d/%s/%s", assemblyNote, c.Ref.Number, c.Ref.Wide, c.Total, clean(p.From.String()), clean(p.To.String()))
+}
+
+// Kinds of notes, by the beginnings of their names.
+const (
+	assemblyNote = "text/"
+	lastNote     = "last/"
+)
+
+// last is what a session handed over last: its answer may not have arrived, and
+// then the SMSC hands it over again (I7).
+type last struct {
+	Key     string // the protocol's; "": it has none
+	Content uint64 // hash of addresses and user data
+	suspect bool   // its connection is gone
+	until   time.Time
+}
+
+func encodeNote(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // plain data of ours
+		panic("session: encode note: " + err.Error())
+	}
+	return b
+}

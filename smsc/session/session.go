@@ -1,0 +1,407 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/scheduler"
+	"go.uber.org/zap"
+
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/conn"
+)
+
+// Config is what a session needs.
+type Config struct {
+	Name     string // unique in the edge and the same after a restart: it stands in the journal
+	Address  string // for logs
+	Protocol smsc.Protocol
+	Machine  smsc.Config
+	// Dial opens the socket: conn.Dialer(Address), say.
+	Dial        func(ctx context.Context) (net.Conn, error)
+	DialTimeout time.Duration
+	Redial      Backoff // after the line broke, e.g. 0.2 s to 30 s
+	RedialSlow  Backoff // after a refused login, e.g. 30 s to 5 min
+}
+
+// The messages between a session and the outlet and inlet.
+type (
+	submit struct { // outlet to session
+		ref  uint64
+		part smsc.Part
+	}
+	answered struct { // session to outlet: exactly one for each submit
+		name    string
+		ref     uint64
+		outcome smsc.Outcome
+		sent    bool // else it never reached the machine
+		took    time.Duration
+	}
+	sessionUp   struct{ name string }
+	sessionDown struct{ name string } // before the answers to what was open
+	logout      struct{}              // outlet to session: end in an orderly way, then stop
+
+	delivered struct { // session to inlet, which answers with taken
+		session *actor.PID
+		name    string
+		round   uint64
+		ref     uint64
+		deliver smsc.Deliver
+	}
+	reported struct { // session to inlet, which answers with taken
+		session *actor.PID
+		name    string
+		round   uint64
+		ref     uint64
+		receipt smsc.Receipt
+	}
+	taken struct { // inlet to session: durable, or refused
+		round, ref uint64
+		ok         bool
+	}
+)
+
+// Timers.
+type (
+	redialDue struct{ round uint64 }
+	timerDue  struct {
+		round uint64
+		timer smsc.Timer
+	}
+)
+
+// session is one bind or login: it owns the socket, the timers and the machine
+// that knows the protocol's rules.
+//
+//	       redialDue               Opened            Bound
+//	down ────────────▶ connecting ────────▶ binding ───────▶ bound
+//	 ▲                     │                   │               │ Logout, session at fault
+//	 │                     │                   │               ▼
+//	 └──────── Closed ─────┴───────────────────┴──────────── closing
+//
+// The outlet hears sessionUp once the session can submit, and exactly one
+// answered for every submit. A session that fails is stopped and replaced by
+// the outlet, which counts what it had open as in doubt.
+type session struct {
+	cfg     Config
+	smsc    string
+	metrics Metrics
+	log     *zap.Logger
+	jitter  func() float64
+	inlet   *actor.PID
+
+	conn    *conn.Conn   // nil: down
+	machine smsc.Machine // of this connection
+	round   uint64       // counts connections; messages of earlier ones are dropped
+	up      bool         // the outlet was told so
+	state   string       // as last told
+	leaving bool         // stop when the connection is gone
+	fault   bool         // the SMSC says the session is at fault: log in anew
+	retry   smsc.Retry   // how the machine ended
+	why     error        // why it ended
+	broken  int          // attempts in a row that led to nothing
+	refused int          // refused logins in a row
+	boundAt time.Time    // of this connection; zero: not yet
+	timers  map[string]scheduler.CancelFunc
+	submits []submit // not yet given to the machine: at most the window
+	began   map[uint64]time.Time
+	open    map[uint64]struct{} // refs handed to the inlet and not yet answered
+	effects []smsc.Effect
+}
+
+func newSession(cfg Config, o *OutletConfig) *actor.Props {
+	return actor.PropsFromProducer(func() actor.Actor {
+		return &session{
+			cfg: cfg, smsc: o.SMSC, metrics: o.Metrics, inlet: o.Inlet, jitter: rand.Float64,
+			log: o.Logger.With(zap.String("smsc", o.SMSC), zap.String("session", cfg.Name),
+				zap.String("address", cfg.Address), zap.String("user", cfg.Machine.User)),
+			began: map[uint64]time.Time{}, open: map[uint64]struct{}{},
+		}
+	})
+}
+
+func (s *session) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		s.connect(ctx)
+	case *actor.Stopping:
+		s.onStopping(ctx)
+	case redialDue:
+		if m.round == s.round && s.conn == nil {
+			s.connect(ctx)
+		}
+	case conn.Opened:
+		if m.Conn == s.conn {
+			s.handle(ctx, smsc.Connected{})
+		}
+	case conn.Packet:
+		s.onPacket(ctx, m)
+	case conn.Garbled:
+		s.onGarbled(ctx, m)
+	case conn.Closed:
+		s.onClosed(ctx, m)
+	case timerDue:
+		if m.round == s.round && s.conn != nil {
+			s.handle(ctx, smsc.Due{Timer: m.timer})
+		}
+	case submit:
+		s.submits = append(s.submits, m)
+		s.pump(ctx)
+	case taken:
+		s.onTaken(ctx, m)
+	case logout:
+		s.onLogout(ctx)
+	}
+}
+
+func (s *session) connect(ctx actor.Context) {
+	s.round++
+	s.machine = s.cfg.Protocol.New(s.cfg.Machine)
+	s.timers = map[string]scheduler.CancelFunc{}
+	s.fault, s.retry, s.why, s.boundAt = false, smsc.RetrySoon, nil, time.Time{}
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	s.conn = conn.Open(conn.Config{
+		Dial: s.cfg.Dial, DialTimeout: s.cfg.DialTimeout, Read: s.cfg.Protocol.Read,
+		Post: func(message any) { root.Send(self, message) },
+	})
+	s.tellState("connecting")
+}
+
+func (s *session) onPacket(ctx actor.Context, m conn.Packet) {
+	if m.Conn != s.conn {
+		return
+	}
+	before := len(s.open)
+	s.handle(ctx, smsc.Received{Packet: m.Packet})
+	if s.conn != nil && len(s.open) <= before { // what the inlet has is Taken when it answers
+		s.conn.Taken()
+	}
+}
+
+func (s *session) onGarbled(ctx actor.Context, m conn.Garbled) {
+	if m.Conn != s.conn {
+		return
+	}
+	s.log.Warn("the SMSC sent what is no packet", zap.Error(m.Err))
+	s.handle(ctx, smsc.Garbled{Err: m.Err})
+	var syntax *smsc.SyntaxError
+	if errors.As(m.Err, &syntax) && syntax.Fatal {
+		s.conn.Close()
+		return
+	}
+	s.conn.Taken()
+}
+
+// handle gives the machine an event and does what it asks for.
+func (s *session) handle(ctx actor.Context, ev smsc.Event) {
+	s.step(ctx, ev)
+	s.pump(ctx)
+}
+
+// pump gives the machine what it is ready for: with a window of 1, stop and wait.
+func (s *session) pump(ctx actor.Context) {
+	if s.conn == nil {
+		s.returnSubmits(ctx)
+		return
+	}
+	for len(s.submits) > 0 && s.machine.Ready() > 0 {
+		next := s.submits[0]
+		s.submits = s.submits[1:]
+		s.began[next.ref] = time.Now()
+		s.step(ctx, smsc.Submit{Ref: next.ref, Part: next.part})
+	}
+	switch state := s.machine.State(); {
+	case state == "bound" && !s.up && s.machine.Ready() > 0 && !s.leaving && !s.fault:
+		s.up = true
+		ctx.Send(ctx.Parent(), sessionUp{s.cfg.Name})
+	case state == "closing" || state == "closed" && s.up:
+		s.tellDown(ctx)
+		s.returnSubmits(ctx)
+	}
+	s.tellState(s.machine.State())
+}
+
+// step is one question to the machine. The outlet hears that the session is
+// down before it hears what that did to the open submits.
+func (s *session) step(ctx actor.Context, ev smsc.Event) {
+	s.effects = s.machine.Handle(ev, s.effects[:0])
+	if s.up && s.machine.State() != "bound" {
+		s.tellDown(ctx)
+	}
+	for _, effect := range s.effects {
+		s.perform(ctx, effect)
+	}
+	if s.fault && s.machine.State() == "bound" {
+		s.fault = false
+		s.step(ctx, smsc.Logout{})
+	}
+}
+
+func (s *session) perform(ctx actor.Context, effect smsc.Effect) {
+	switch e := effect.(type) {
+	case smsc.Write:
+		s.conn.Write(e.Octets)
+	case smsc.Bound:
+		s.refused, s.boundAt = 0, time.Now()
+		s.log.Info("bound")
+		ctx.Send(s.inlet, linked{s.cfg.Name, true})
+	case smsc.Answered:
+		s.onAnswered(ctx, e)
+	case smsc.Delivered:
+		s.open[e.Ref] = struct{}{}
+		ctx.Send(s.inlet, delivered{ctx.Self(), s.cfg.Name, s.round, e.Ref, e.Deliver})
+	case smsc.Reported:
+		s.open[e.Ref] = struct{}{}
+		ctx.Send(s.inlet, reported{ctx.Self(), s.cfg.Name, s.round, e.Ref, e.Receipt})
+	case smsc.SetTimer:
+		s.stopTimer(e.Timer.Name)
+		s.timers[e.Timer.Name] = scheduler.NewTimerScheduler(ctx.ActorSystem().Root).SendOnce(e.After, ctx.Self(), timerDue{s.round, e.Timer})
+	case smsc.StopTimer:
+		s.stopTimer(e.Name)
+	case smsc.Close:
+		s.retry, s.why = e.Retry, e.Err
+		s.conn.Close()
+	}
+}
+
+func (s *session) onAnswered(ctx actor.Context, e smsc.Answered) {
+	var took time.Duration
+	if began, ok := s.began[e.Ref]; ok {
+		took = time.Since(began)
+		delete(s.began, e.Ref)
+	}
+	switch e.Outcome.Fate {
+	case smsc.BadSession:
+		s.fault = true
+		s.log.Warn("the SMSC says that the session is at fault; logging in anew",
+			zap.String("code", e.Outcome.Code), zap.String("text", e.Outcome.Text))
+		s.tellDown(ctx)
+	case smsc.Unknown:
+	default:
+		s.broken = 0
+	}
+	ctx.Send(ctx.Parent(), answered{s.cfg.Name, e.Ref, e.Outcome, true, took})
+}
+
+func (s *session) onTaken(ctx actor.Context, m taken) {
+	if _, ok := s.open[m.ref]; !ok || m.round != s.round || s.conn == nil {
+		return // of an earlier connection: the SMSC will hand it over again
+	}
+	delete(s.open, m.ref)
+	s.broken = 0
+	if m.ok {
+		s.handle(ctx, smsc.Accept{Ref: m.ref})
+	} else {
+		s.handle(ctx, smsc.Refuse{Ref: m.ref})
+	}
+	if s.conn != nil {
+		s.conn.Taken()
+	}
+}
+
+func (s *session) onLogout(ctx actor.Context) {
+	s.leaving = true
+	s.tellDown(ctx)
+	s.returnSubmits(ctx)
+	switch {
+	case s.conn == nil:
+		ctx.Stop(ctx.Self())
+	case s.machine.State() == "bound":
+		s.handle(ctx, smsc.Logout{})
+	default:
+		s.conn.Close()
+	}
+}
+
+// onClosed ends a connection, whoever closed it.
+func (s *session) onClosed(ctx actor.Context, m conn.Closed) {
+	if m.Conn != s.conn {
+		return
+	}
+	s.step(ctx, smsc.Disconnected{Err: m.Err})
+	s.tellDown(ctx)
+	for name := range s.timers {
+		s.stopTimer(name)
+	}
+	s.conn = nil
+	ctx.Send(s.inlet, linked{s.cfg.Name, false})
+	clear(s.open)
+	clear(s.began)
+	s.returnSubmits(ctx)
+	s.tellState("down")
+	if s.leaving {
+		ctx.Stop(ctx.Self())
+		return
+	}
+	why := s.why
+	if why == nil {
+		why = m.Err
+	}
+	if !s.boundAt.IsZero() && time.Since(s.boundAt) > s.cfg.Redial.Max {
+		s.broken = 0
+	}
+	var pause time.Duration
+	if s.retry == smsc.RetrySlow {
+		pause = s.cfg.RedialSlow.After(s.refused, s.jitter())
+		s.refused++
+		s.log.Warn("the SMSC refuses the login: check user, password and what the operator allows; trying again later",
+			zap.Error(why), zap.Duration("again_in", pause))
+	} else {
+		pause = s.cfg.Redial.After(s.broken, s.jitter())
+		s.broken++
+		s.log.Info("the connection to the SMSC ended", zap.Error(why), zap.Duration("again_in", pause))
+	}
+	scheduler.NewTimerScheduler(ctx.ActorSystem().Root).SendOnce(pause, ctx.Self(), redialDue{s.round})
+}
+
+// onStopping: what is open is accounted for by the outlet when it sees this
+// actor end.
+func (s *session) onStopping(ctx actor.Context) {
+	s.tellDown(ctx)
+	for name := range s.timers {
+		s.stopTimer(name)
+	}
+	if s.conn != nil {
+		s.conn.Close()
+		ctx.Send(s.inlet, linked{s.cfg.Name, false})
+	}
+	s.tellState("down")
+}
+
+// returnSubmits gives back what the machine never saw.
+func (s *session) returnSubmits(ctx actor.Context) {
+	for _, m := range s.submits {
+		ctx.Send(ctx.Parent(), answered{name: s.cfg.Name, ref: m.ref, outcome: smsc.Outcome{
+			Fate: smsc.BadSession, Text: "not sent: the session has ended",
+		}})
+	}
+	s.submits = nil
+}
+
+func (s *session) tellDown(ctx actor.Context) {
+	if s.up {
+		s.up = false
+		ctx.Send(ctx.Parent(), sessionDown{s.cfg.Name})
+	}
+}
+
+func (s *session) tellState(state string) {
+	if state == "closed" && s.conn != nil {
+		state = "connecting"
+	}
+	if s.state != state {
+		s.state = state
+		s.metrics.State(s.cfg.Name, state)
+	}
+}
+
+func (s *session) stopTimer(name string) {
+	if cancel, ok := s.timers[name]; ok {
+		cancel()
+		delete(s.timers, name)
+	}
+}
