@@ -49,7 +49,7 @@ func (r *Record) Answer(result *messages.Result) (raised bool) {
 }
 
 // Receive applies a receipt for one part: the message is delivered when all
-// parts are, and failed or expired when all are final and one is.
+// parts are, else failed or expired, by rank, when all are final.
 func (r *Record) Receive(receipt *messages.Receipt, planned int, at time.Time) (raised bool) {
 	parts := int(receipt.Parts)
 	if parts == 0 {
@@ -100,18 +100,15 @@ func (r *Record) part(i, parts int, state messages.State, smscID string) {
 	}
 }
 
-// whole draws the conclusion from the parts.
+// whole draws the conclusion from the parts: their highest, once all are final.
+// (Failed before expired would depend on what is learnt first.)
 func (r *Record) whole(at time.Time) (raised bool) {
 	state := messages.State_DELIVERED
 	for _, p := range r.Parts {
-		switch {
-		case !IsFinal(p.State):
+		if !IsFinal(p.State) {
 			return false
-		case p.State == messages.State_FAILED, state == messages.State_FAILED:
-			state = messages.State_FAILED
-		case p.State == messages.State_EXPIRED:
-			state = messages.State_EXPIRED
 		}
+		state = max(state, p.State)
 	}
 	return len(r.Parts) > 0 && r.Reach(state, at)
 }

@@ -650,7 +650,7 @@ func receipts(t *testing.T, h hub) {
 		{[]messages.State{delivered, delivered, delivered}, delivered},
 		{[]messages.State{failed, delivered}, failed},
 		{[]messages.State{delivered, expired}, expired},
-		{[]messages.State{expired, failed}, failed},
+		{[]messages.State{expired, failed}, expired}, // by rank
 	} {
 		s := down("text")
 		s.Parts = len(test.parts)
