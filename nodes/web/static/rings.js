@@ -19,7 +19,7 @@ const stages = [
 const stageOf = new Map(stages.map((stage, index) => [stage.flag, index]));
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const frameEvery = 33; // ms
+const frameEvery = 40; // ms: smooth enough, and cheap for a machine that also runs hub, edge and SMSC
 
 let palette = null;
 function colours() {
@@ -94,7 +94,7 @@ export class RingView {
     this.host.dataset.queue = ring.queue;
     setText(this.used, count(ring.slots - free));
     setText(this.of, `of ${ring.slots}`);
-    setText(this.queue, ring.queue > 0 ? `${count(ring.queue)} waiting behind it` : "nothing waiting behind it");
+    setText(this.queue, ring.queue > 0 ? `${count(ring.queue)} waiting behind it` : "nothing waiting");
     this.queue.classList.toggle("some", ring.queue > 0);
     if (now - this.spokenAt > 3000) {
       this.spokenAt = now;
