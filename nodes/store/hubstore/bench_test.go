@@ -2,6 +2,9 @@ package hubstore
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,7 +24,7 @@ func BenchmarkLifeOfAMessage(b *testing.B) {
 	}
 	d := r.Down()
 	text := fmt.Sprintf("%0100d", 7)
-	begin, cpu := s.db.Stats(), cpuTime()
+	begin, cpu, io := s.db.Stats(), cpuTime(), writtenBytes()
 	b.ResetTimer()
 	var written sync.WaitGroup
 	slots := make(chan struct{}, 100)
@@ -93,9 +96,36 @@ func BenchmarkLifeOfAMessage(b *testing.B) {
 	}
 	written.Wait()
 	b.StopTimer()
+	if io > 0 {
+		b.ReportMetric(float64(writtenBytes()-io)/float64(b.N), "written-B/message") // WAL, flushes and compactions
+	}
+	var stored int64
+	if err := filepath.WalkDir(s.opts.Dir, func(_ string, d os.DirEntry, err error) error {
+		if info, e := d.Info(); e == nil && err == nil && filepath.Ext(d.Name()) == ".sst" {
+			stored += info.Size()
+		}
+		return err
+	}); err != nil {
+		b.Error(err)
+	}
+	b.ReportMetric(float64(stored)/float64(b.N), "table-B/message")
 	n := float64(b.N)
 	b.ReportMetric(float64(cpuTime()-cpu)/n/1e3, "cpu-us/message")
 	b.ReportMetric(float64(s.db.Stats().Groups-begin.Groups)/n, "fsyncs/message")
+}
+
+// writtenBytes is what the process has written to files; 0 where nobody counts.
+func writtenBytes() (n int64) {
+	b, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if _, err := fmt.Sscanf(line, "wchar: %d", &n); err == nil {
+			return n
+		}
+	}
+	return 0
 }
 
 // cpuTime is what the process has used, by user and system.

@@ -76,6 +76,7 @@ type Store struct {
 
 	// Committer's.
 	broken error
+	most   struct{ live, users int }
 	live   map[string]*message // by id
 	users  map[string]*user
 	edges  map[string]*edge
@@ -120,6 +121,7 @@ func Open(opts Options) (*Store, error) {
 		live: map[string]*message{}, users: map[string]*user{}, edges: map[string]*edge{},
 		undurable: map[string]undurable{}, changed: func([]string) {},
 	}
+	s.most.live, s.most.users = maxLive, maxUsers
 	if err := s.loadEdges(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -276,7 +278,7 @@ func (t *tx) user(name string) *user {
 		u.last, u.hour = r.uint(), r.uint()
 		t.note(r.err)
 	}
-	evict(t.s.users, maxUsers)
+	evict(t.s.users, t.s.most.users)
 	t.s.users[name] = u
 	return u
 }
@@ -345,7 +347,7 @@ func (t *tx) message(id []byte) *message {
 
 // hold keeps a message in memory while more is to come.
 func (t *tx) hold(m *message) {
-	evict(t.s.live, maxLive)
+	evict(t.s.live, t.s.most.live)
 	t.s.live[string(m.Message.Id)] = m
 }
 
