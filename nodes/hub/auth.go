@@ -38,15 +38,6 @@ func (e *ErrTooManyLogins) Error() string {
 // tokenLife is how long a login lasts.
 const tokenLife = 24 * time.Hour
 
-// noPassword is compared with where there is no user, so that it takes as long.
-var noPassword = sync.OnceValue(func() []byte {
-	hash, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), passwordCost)
-	if err != nil {
-		panic("hub: " + err.Error())
-	}
-	return hash
-})
-
 // Login checks a password and returns a token for Authenticate. address is
 // whom wrong passwords are counted against beside the user. The error may be
 // ErrWrongPassword or *ErrTooManyLogins.
@@ -88,7 +79,7 @@ func (h *Hub) checkPassword(ctx context.Context, name, password string, hash []b
 		return h.authenticator(ctx, name, password)
 	}
 	if len(hash) == 0 {
-		_ = bcrypt.CompareHashAndPassword(noPassword(), []byte(password))
+		_ = bcrypt.CompareHashAndPassword(h.noPassword, []byte(password))
 		return ErrWrongPassword
 	}
 	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil {

@@ -12,6 +12,7 @@ package hub
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
+	"golang.org/x/crypto/bcrypt"
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
@@ -72,6 +74,9 @@ func WithActorSystem(system *actor.ActorSystem) Option { return func(h *Hub) { h
 // if absent. Hubs that share a store share it too.
 func WithSessionKey(key []byte) Option { return func(h *Hub) { h.sessions.key = key } }
 
+// WithPasswordCost sets bcrypt's cost; default 10, some 60 ms of one core.
+func WithPasswordCost(cost int) Option { return func(h *Hub) { h.passwordCost = cost } }
+
 // WithClock sets the clock; for tests.
 func WithClock(now func() time.Time) Option { return func(h *Hub) { h.now = now } }
 
@@ -90,8 +95,10 @@ type Hub struct {
 	system        *actor.ActorSystem
 	now           func() time.Time
 	views         RingViews
+	passwordCost  int
 
 	name       string
+	noPassword []byte // compared with where there is no user, so that it takes as long
 	metrics    *metrics
 	clients    *actor.PID
 	adminToken string
@@ -113,7 +120,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, fatal: make(chan error, 1), notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
+	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, passwordCost: bcrypt.DefaultCost, fatal: make(chan error, 1), notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
 	h.route = h.longestPrefix
 	for _, option := range options {
 		option(h)
@@ -132,6 +139,9 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 		h.sessions.key = []byte(key)
 	}
 	h.name = nameOf(cfg)
+	if h.noPassword, err = bcrypt.GenerateFromPassword([]byte(rand.Text()), h.passwordCost); err != nil {
+		return nil, fmt.Errorf("hub: password cost: %w", err)
+	}
 	h.logins = newLogins(cfg.Limits.LoginPerMinute)
 	if h.store == nil {
 		if h.store, err = h.openStore(); err != nil {

@@ -21,9 +21,6 @@ var (
 	ErrBadPassword = errors.New("hub: a password has 1 to 72 bytes")
 )
 
-// passwordCost is bcrypt's: some 60 ms of one core.
-const passwordCost = bcrypt.DefaultCost
-
 // PutUser creates a user or changes the password, which ends the user's
 // logins. The error may be ErrBadName or ErrBadPassword.
 func (h *Hub) PutUser(ctx context.Context, name, password string) (created bool, err error) {
@@ -37,7 +34,7 @@ func (h *Hub) PutUser(ctx context.Context, name, password string) (created bool,
 	if err := h.logins.enter(ctx); err != nil {
 		return false, err
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), passwordCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), h.passwordCost)
 	h.logins.leave()
 	if err != nil {
 		return false, fmt.Errorf("hub: password: %w", err)

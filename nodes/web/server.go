@@ -30,6 +30,7 @@ type Config struct {
 	Registerer prometheus.Registerer // takes the server's own metrics; nil: none
 	Console    http.Handler          // takes every path that the API has not; nil: 404
 	Log        *zap.Logger           // nil: none
+	PingEvery  time.Duration         // of an open stream, whose login is looked at too; 0: 20 s
 }
 
 // Server is the HTTP API of one hub.
@@ -59,6 +60,9 @@ func New(h *hub.Hub, cfg Config) (*Server, error) {
 		slow: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "ringway", Subsystem: "hub", Name: "slow_streams_total", Help: "Streams dropped because the client did not read.",
 		}),
+	}
+	if s.cfg.PingEvery == 0 {
+		s.cfg.PingEvery = 20 * time.Second
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()

@@ -28,7 +28,7 @@ const (
 	// writeTimeout is how long a client may leave its socket full. What it has
 	// not read it gets when it comes back: its position is in the store.
 	writeTimeout = 10 * time.Second
-	pingEvery    = 20 * time.Second
+	pingTimeout  = 20 * time.Second
 )
 
 // stream answers GET /v1/stream: one goroutine reads, one writes.
@@ -267,7 +267,7 @@ func pairing(body []byte) frame {
 		OpID jsontext.Value `json:"op_id"`
 		Ref  string         `json:"ref"`
 	}
-	if json.Unmarshal(body, &f) != nil || len(f.OpID) > 128 || len(f.Ref) > 128 {
+	if json.Unmarshal(body, &f, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)) != nil || len(f.OpID) > 128 || len(f.Ref) > 128 {
 		return frame{}
 	}
 	return frame{OpID: f.OpID, submission: submission{Ref: f.Ref}}
@@ -331,21 +331,21 @@ func (c *streamClient) keepAlive(ctx context.Context, drop func()) (stop func())
 	var stopped atomic.Bool
 	var timer *time.Timer
 	started := make(chan struct{})
-	timer = time.AfterFunc(pingEvery, func() {
+	timer = time.AfterFunc(c.server.cfg.PingEvery, func() {
 		<-started
 		if _, err := c.server.hub.Authenticate(c.caller.token); errors.Is(err, hub.ErrNotSignedIn) {
 			_ = c.conn.Close(websocket.StatusPolicyViolation, "the login has ended: sign in again")
 			drop()
 			return
 		}
-		limit, cancel := context.WithTimeout(ctx, pingEvery)
+		limit, cancel := context.WithTimeout(ctx, pingTimeout)
 		defer cancel()
 		if err := c.conn.Ping(limit); err != nil {
 			drop()
 			return
 		}
 		if !stopped.Load() {
-			timer.Reset(pingEvery)
+			timer.Reset(c.server.cfg.PingEvery)
 		}
 	})
 	close(started)
