@@ -280,7 +280,7 @@ func (m *mock) tell(message *mockMessage, state string) {
 	message.State = state
 	message.History = append(message.History, map[string]any{"state": state, "at": at})
 	if user := m.users[message.From]; user != nil && state != "accepted" {
-		user.event(map[string]any{"ev": "state", "id": message.ID, "state": state, "final": state == "delivered" || state == "failed", "at": at})
+		user.event(map[string]any{"ev": "state", "id": message.ID, "ref": message.Ref, "state": state, "final": state == "delivered" || state == "failed", "at": at})
 	}
 }
 

@@ -457,10 +457,11 @@ class Chat {
     announce(message.reason);
   }
 
-  onState({ id, state, at, final }) {
+  onState({ id, ref, state, at, final }) {
+    if (!this.messages.has(id) && this.messages.has(ref)) this.onAccepted({ ref, id }); // it overtook the answer
     let message = this.messages.get(id);
     if (!message) {
-      // Sent from another window, or the answer is still to come.
+      // Sent from another window, or by a hub that names no ref while the answer is still to come.
       message = { id, mine: true, peer: null, text: null, at, state: "accepted", history: [] };
       this.messages.set(id, message);
     }
