@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ import (
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/nodes/config"
 )
 
@@ -111,6 +113,10 @@ type Hub struct {
 	notReady map[string]error
 	closed   bool
 	edges    []*edge
+
+	supervisor   *actor.PID
+	link         *linkrpc.Server
+	linkListener net.Listener
 }
 
 // New opens the hub's files and store: Send and Subscribe work from now on.

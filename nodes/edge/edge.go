@@ -1,0 +1,318 @@
+// Package edge is the buffer server beside an SMSC as a Go package: the edge's
+// end of the link and the rings, the sessions with the SMSC, and the journal
+// under them. It has no global state; several in one process do not meet.
+//
+//	e, err := edge.New(cfg, edge.WithLogger(log))
+//	...
+//	err = e.Run(ctx)
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/ringway-im/ringway/actors/link"
+	"github.com/ringway-im/ringway/cluster/linkrpc"
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/config"
+	"github.com/ringway-im/ringway/nodes/metrics"
+	"github.com/ringway-im/ringway/nodes/pki"
+	"github.com/ringway-im/ringway/nodes/store/edgestore"
+	"github.com/ringway-im/ringway/nodes/store/kv"
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/cimd2"
+	"github.com/ringway-im/ringway/smsc/conn"
+	"github.com/ringway-im/ringway/smsc/session"
+	"github.com/ringway-im/ringway/smsc/smpp"
+)
+
+// Protocols that configuration chooses from: a further one is a folder under
+// smsc and a line here.
+var protocols = []smsc.Protocol{cimd2.Protocol, smpp.Protocol}
+
+// Option changes how an edge is made.
+type Option func(*Edge)
+
+// WithLogger sets where the edge logs; default nowhere.
+func WithLogger(log *zap.Logger) Option { return func(e *Edge) { e.log = log } }
+
+// WithRegisterer sets where the edge's metrics go; default nowhere.
+func WithRegisterer(r prometheus.Registerer) Option { return func(e *Edge) { e.registerer = r } }
+
+// WithDialer replaces the link over the network: props of an actor that takes
+// messages.DialStripe. An edge inside the hub's process gets one.
+func WithDialer(dialer *actor.Props) Option { return func(e *Edge) { e.dialer = dialer } }
+
+// WithActorSystem has the edge's actors live in a system of the caller's, who
+// shuts it down. The dialer of an edge inside the hub's process needs that.
+func WithActorSystem(system *actor.ActorSystem) Option {
+	return func(e *Edge) { e.system, e.shared = system, true }
+}
+
+// WithStore sets how the journal is opened beside data_dir and identity; tests
+// and simulations.
+func WithStore(opts kv.Options) Option { return func(e *Edge) { e.kv = opts } }
+
+// Edge is one edge node.
+type Edge struct {
+	cfg        config.Edge
+	log        *zap.Logger
+	registerer prometheus.Registerer
+	dialer     *actor.Props
+	kv         kv.Options
+
+	store   *edgestore.Store
+	system  *actor.ActorSystem
+	shared  bool // the system is somebody else's
+	smsc    *metrics.SMSC
+	fatal   chan error
+	closed  chan struct{}
+	spawned []*actor.PID // in the order in which they stop
+	outlet  *actor.PID
+	session *actor.PID
+	buffer  *actor.PID
+	mirror  *actor.PID
+}
+
+// New opens the journal and starts the edge's actors: it serves from now on.
+// Whoever does not call Run calls Close.
+func New(cfg config.Edge, options ...Option) (*Edge, error) {
+	e := &Edge{cfg: cfg, log: zap.NewNop(), fatal: make(chan error, 1), closed: make(chan struct{})}
+	for _, option := range options {
+		option(e)
+	}
+	e.log = e.log.With(zap.String("edge", cfg.ID))
+	protocol, err := protocolNamed(cfg.SMSC.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	if e.dialer == nil {
+		if e.dialer, err = networkDialer(cfg); err != nil {
+			return nil, err
+		}
+	}
+	e.kv.Dir, e.kv.Node, e.kv.Logger = cfg.DataDir, "edge/"+cfg.ID, e.log
+	e.kv.Fatal = func(err error) {
+		select {
+		case e.fatal <- err:
+		default:
+		}
+	}
+	if e.store, err = edgestore.Open(edgestore.Options{KV: e.kv}); err != nil {
+		return nil, fmt.Errorf("edge: data_dir: %w", err)
+	}
+	if e.system == nil {
+		e.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+			return slog.New(zapslog.NewHandler(e.log.Core()))
+		}))
+	}
+	e.start(protocol)
+	return e, nil
+}
+
+func protocolNamed(name string) (smsc.Protocol, error) {
+	var known []string
+	for _, p := range protocols {
+		if p.Name == name {
+			return p, nil
+		}
+		known = append(known, p.Name)
+	}
+	return smsc.Protocol{}, fmt.Errorf("edge: smsc.protocol %q: one of %v", name, known)
+}
+
+func networkDialer(cfg config.Edge) (*actor.Props, error) {
+	tls, err := pki.ClientTLS(cfg.Link.TLS.Cert, cfg.Link.TLS.Key, cfg.Link.TLS.CA)
+	if err != nil {
+		return nil, fmt.Errorf("edge: link.tls: %w", err)
+	}
+	return linkrpc.NewDialer(linkrpc.DialerConfig{TLS: tls.Clone, Congestion: cfg.Link.Congestion}), nil
+}
+
+// start spawns the actors: the tree is drawn in packages link and session.
+func (e *Edge) start(protocol smsc.Protocol) {
+	root, cfg := e.system.Root, e.cfg
+	lm := metrics.Link(e.registerer, cfg.ID)
+	e.smsc = metrics.NewSMSC(e.registerer, cfg.SMSC.Name)
+
+	inlet := root.Spawn(session.NewInlet(session.InletConfig{
+		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages,
+		AssembleWithin: 24 * time.Hour, MaxTexts: 100_000, RedeliverWithin: 10 * time.Minute,
+		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Metrics: e.smsc, Logger: e.log,
+	}))
+	e.outlet = root.Spawn(session.NewOutlet(session.OutletConfig{
+		SMSC: cfg.SMSC.Name, Sessions: sessions(cfg.SMSC, protocol), Inlet: inlet, Journal: e.store,
+		Window: cfg.SMSC.Window, Rate: cfg.SMSC.Rate, Unknown: session.Unknown(cfg.SMSC.Unknown),
+		Validity: cfg.SMSC.Validity, Receipts: cfg.SMSC.Receipts, ReceiptsAfter: 24 * time.Hour,
+		Throttle: session.Backoff{First: time.Second, Max: 30 * time.Second},
+		Retry:    session.Backoff{First: cfg.Retry.First, Max: cfg.Retry.Max}, RetryMessages: cfg.Retry.Messages,
+		Respawn: session.Backoff{First: time.Second, Max: 30 * time.Second},
+		Jitter:  rand.Float64, Metrics: e.smsc, Logger: e.log,
+	}))
+	dialer := root.Spawn(e.dialer)
+	supervisor := root.Spawn(link.NewSupervisor(link.SupervisorConfig{Log: e.log, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
+		return link.NewEdgeSync(link.EdgeSyncConfig{
+			Edge: id, Hubs: cfg.Hubs, Stripes: cfg.Link.Stripes, Gen: gen, Session: s, Buffer: e.buffer, Mirror: e.mirror,
+			Journal: e.store, Metrics: lm, Log: e.log,
+		})
+	}}))
+	e.session = root.Spawn(link.NewSession(link.SessionConfig{
+		Edge: cfg.ID, Sends: messages.Ring_UP, Dialer: dialer, Supervisor: supervisor, Stripes: cfg.Link.Stripes,
+		Metrics: lm, Log: e.log, Flush: -1,
+	}))
+	e.buffer = root.Spawn(link.NewBuffer(link.BufferConfig{
+		Ring: messages.Ring_UP, Slots: cfg.Ring.Slots, Journal: e.store.Up(), Session: e.session, Metrics: lm, Log: e.log,
+	}))
+	e.mirror = root.Spawn(link.NewMirror(link.MirrorConfig{
+		Ring: messages.Ring_DOWN, Slots: cfg.Ring.Slots, Journal: e.store.Down(), Session: e.session, Next: e.outlet, Metrics: lm, Log: e.log,
+	}))
+	events := root.Spawn(link.NewStatusLog(link.StatusLogConfig{Journal: e.store, Session: e.session, Log: e.log}))
+	root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: events})
+	e.spawned = []*actor.PID{supervisor, e.session, events, e.mirror, e.buffer, inlet, dialer}
+}
+
+// sessions lists the logins at the SMSC. Their names stand in the journal.
+func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
+	var all []session.Config
+	for i, b := range cfg.Binds {
+		for k := range b.Sessions {
+			all = append(all, session.Config{
+				Name: fmt.Sprintf("%s-%d-%d", cfg.Name, i+1, k+1), Address: b.Address, Protocol: protocol,
+				Machine: smsc.Config{
+					User: b.User, Password: b.Password, Mode: b.Mode, Window: cfg.Window, Poll: cfg.Receive == "poll",
+					PollEvery: time.Second, KeepAlive: cfg.KeepAlive, ResponseTimeout: cfg.ResponseTimeout,
+					LoginTimeout: 15 * time.Second, LogoutTimeout: 3 * time.Second, DefaultValidity: cfg.Validity,
+				},
+				Dial: conn.Dialer(b.Address), DialTimeout: 10 * time.Second,
+				Redial:     session.Backoff{First: 200 * time.Millisecond, Max: 30 * time.Second},
+				RedialSlow: session.Backoff{First: 30 * time.Second, Max: 5 * time.Minute},
+			})
+		}
+	}
+	return all
+}
+
+// Run returns when ctx is done and all is shut down, or with the reason why it
+// cannot go on.
+func (e *Edge) Run(ctx context.Context) error {
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-e.fatal:
+		err = journalFailed(err)
+	}
+	return errors.Join(err, e.Close())
+}
+
+// Failed waits until the journal fails (with the reason) or Close (nil), for a
+// caller that does not use Run.
+func (e *Edge) Failed() error {
+	select {
+	case err := <-e.fatal:
+		return journalFailed(err)
+	case <-e.closed:
+		return nil
+	}
+}
+
+func journalFailed(err error) error {
+	return fmt.Errorf("edge: the journal failed, nothing further is acknowledged: %w", err)
+}
+
+// drainLimit is how long the SMSC sessions get to finish and log out.
+const drainLimit = 4 * time.Second
+
+// Close ends the SMSC sessions in an orderly way, then the link, then the
+// journal. The second call does nothing.
+func (e *Edge) Close() error {
+	if e.spawned == nil {
+		return nil
+	}
+	root := e.system.Root
+	root.Send(e.outlet, session.Drain{})
+	if err := watch(e.system, e.outlet, drainLimit); err != nil {
+		e.log.Warn("the SMSC sessions did not end in time; what is open is in doubt", zap.Error(err))
+		stop(root, e.log, e.outlet)
+	}
+	for _, pid := range e.spawned {
+		stop(root, e.log, pid)
+	}
+	e.spawned = nil
+	if !e.shared {
+		e.system.Shutdown()
+	}
+	close(e.closed)
+	return e.store.Close()
+}
+
+func stop(root *actor.RootContext, log *zap.Logger, pid *actor.PID) {
+	if err := root.StopFuture(pid).Wait(); err != nil {
+		log.Warn("actor did not stop", zap.Stringer("pid", pid), zap.Error(err))
+	}
+}
+
+// watch waits until an actor has terminated.
+func watch(system *actor.ActorSystem, pid *actor.PID, limit time.Duration) error {
+	gone := actor.NewFuture(system, limit)
+	watcher := system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		switch ctx.Message().(type) {
+		case *actor.Started:
+			ctx.Watch(pid)
+		case *actor.Terminated:
+			ctx.Send(gone.PID(), true)
+		}
+	}))
+	defer system.Root.Stop(watcher)
+	return gone.Wait()
+}
+
+// Link returns the state of the link.
+func (e *Edge) Link() (*link.LinkState, error) {
+	return ask[*link.LinkState](e, e.session, &link.GetLink{})
+}
+
+// Rings returns this side's rings, down and up.
+func (e *Edge) Rings(withSequences bool) (down, up *messages.RingState, err error) {
+	if down, err = ask[*messages.RingState](e, e.mirror, &link.GetState{Sequences: withSequences}); err == nil {
+		up, err = ask[*messages.RingState](e, e.buffer, &link.GetState{Sequences: withSequences})
+	}
+	return down, up, err
+}
+
+// Sessions returns the state of each SMSC session.
+func (e *Edge) Sessions() map[string]string { return e.smsc.Sessions() }
+
+// Ready returns nil when the link is up and an SMSC session is bound, else
+// every reason why not. Meanwhile the edge keeps what comes.
+func (e *Edge) Ready() error {
+	var reasons []error
+	if l, err := e.Link(); err != nil || l.State != "up" {
+		reasons = append(reasons, errors.New("link to the hub: interrupted"))
+	}
+	bound := false
+	for _, state := range e.Sessions() {
+		bound = bound || state == "bound"
+	}
+	if !bound {
+		reasons = append(reasons, errors.New("SMSC: no session is bound"))
+	}
+	return errors.Join(reasons...)
+}
+
+func ask[T any](e *Edge, pid *actor.PID, question any) (T, error) {
+	r, err := e.system.Root.RequestFuture(pid, question, time.Second).Result()
+	if err != nil {
+		var none T
+		return none, fmt.Errorf("edge: %T: %w", question, err)
+	}
+	return r.(T), nil
+}
