@@ -15,8 +15,13 @@ import (
 )
 
 // BenchmarkLifeOfAMessage takes messages of 100 letters from Accept to the
-// receipt, 100 of 1,000 users writing at a time, through a ring of 255 slots, on disk.
+// receipt, 1,000 users and 5,000 handsets, through a ring of 255 slots, on disk.
 func BenchmarkLifeOfAMessage(b *testing.B) {
+	b.Run("flat_out", func(b *testing.B) { benchmarkLife(b, 0) })
+	b.Run("1000_per_second", func(b *testing.B) { benchmarkLife(b, time.Millisecond) }) // use -benchtime 5000x
+}
+
+func benchmarkLife(b *testing.B, pace time.Duration) {
 	s := open(b, Options{Dir: b.TempDir()})
 	r, err := s.Claim("manila-1")
 	if err != nil {
@@ -29,7 +34,11 @@ func BenchmarkLifeOfAMessage(b *testing.B) {
 	var written sync.WaitGroup
 	slots := make(chan struct{}, 100)
 	written.Go(func() {
+		begun := time.Now()
 		for i := range b.N {
+			if pace > 0 {
+				time.Sleep(time.Until(begun.Add(time.Duration(i) * pace)))
+			}
 			slots <- struct{}{}
 			s.Accept(journal.Submission{
 				From: fmt.Sprintf("user-%d", i%1000), To: fmt.Sprintf("+63917%07d", i%5000), Text: text, Class: 1, Ref: fmt.Sprintf("ref-%d", i),
