@@ -308,3 +308,62 @@ func TestDevicesAreBounded(t *testing.T) {
 		t.Error("the one that is furthest behind is still stored")
 	}
 }
+
+// Both rings and the status log stand after a restart where they stood.
+func TestReopenRings(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs, Inline: true})
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	r, err := s.Claim("e")
+	ok(err)
+	s.SetInstance("e", []byte("i"), ok)
+	s.PutUser(journal.User{Name: "anna"}, ok)
+	up := func(n byte) *messages.Message {
+		return &messages.Message{Id: append(make([]byte, 15), n), From: "+1", To: "5", Text: fmt.Sprint(n)}
+	}
+	for n := byte(1); n <= 4; n++ {
+		r.Up().Keep(journal.Entry{Seq: uint64(n), After: uint64(n - 1), Message: up(n)}, ok)
+	}
+	r.Deliver(2, journal.Delivery{Message: up(2), User: "anna", Text: "two"}, func(_ *messages.Result, err error) { ok(err) })
+	r.Deliver(3, journal.Delivery{Message: up(3), Keep: true}, func(_ *messages.Result, err error) { ok(err) })
+	r.Up().Release(1, nil)
+	for range 3 {
+		accept(t, s, journal.Submission{From: "anna", To: "+1", Text: "x", Edge: "e"})
+	}
+	r.Down().Retrieve(5, 2, func(_ []journal.Entry, err error) { ok(err) })
+	r.Apply([]*messages.Event{{Number: 7}}, func(_ uint64, err error) { ok(err) })
+
+	ok(s.Close())
+	s = open(t, Options{FS: fs, Inline: true})
+	r, err = s.Claim("e")
+	ok(err)
+	applied, err := r.Applied()
+	ok(err)
+	if b, _ := s.Instance("e"); applied != 7 || r.Epoch() != 2 || string(b) != "i" {
+		t.Errorf("applied %d, epoch %d, instance %q", applied, r.Epoch(), b)
+	}
+	u, err := r.Up().Load()
+	ok(err)
+	if u.Released != 1 || len(u.Held) != 3 || u.Held[0].Result.GetState() != messages.State_PROCESSED || u.Held[1].Result == nil || u.Held[2].Result != nil || u.Held[2].After != 3 || u.Held[2].Message.Text != "4" {
+		t.Errorf("up ring %+v", u)
+	}
+	d, err := r.Down().Load()
+	ok(err)
+	if d.LastRetrieved != 6 || len(d.Held) != 2 || d.Held[1].After != 5 {
+		t.Errorf("down ring %+v", d)
+	}
+	r.Down().Retrieve(7, 9, func(e []journal.Entry, err error) {
+		ok(err)
+		if len(e) != 1 || e[0].After != 6 {
+			t.Errorf("retrieved %+v", e)
+		}
+	})
+	if k, err := r.Kept("+1"); err != nil || len(k) != 1 || k[0].Text != "3" {
+		t.Errorf("kept %v, %v", k, err)
+	}
+}
