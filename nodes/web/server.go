@@ -43,8 +43,9 @@ type Server struct {
 	streams  prometheus.Gauge
 	slow     prometheus.Counter
 
-	closing chan struct{} // closed when streams must end
-	open    sync.WaitGroup
+	mu      sync.Mutex
+	closing chan struct{}  // closed under mu when streams must end
+	open    sync.WaitGroup // grows under mu, not after closing
 }
 
 // New makes the API of a hub.
@@ -233,9 +234,11 @@ func (s *Server) authorise(r *http.Request, who access) (caller, error) {
 func (s *Server) Handler() http.Handler { return s.mux }
 
 // CloseStreams ends all streams with status 1001 and waits until they are gone
-// or ctx is done. Call it once, when no new ones can come.
+// or ctx is done. New ones are refused. Call it once.
 func (s *Server) CloseStreams(ctx context.Context) error {
+	s.mu.Lock()
 	close(s.closing)
+	s.mu.Unlock()
 	gone := make(chan struct{})
 	go func() { s.open.Wait(); close(gone) }()
 	select {
@@ -270,6 +273,19 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	requests := make(chan error, 1)
 	go func() { requests <- server.Shutdown(limit) }()
 	return errors.Join(s.CloseStreams(limit), <-requests)
+}
+
+// enter counts a stream unless they are ending; open.Done takes it back.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.closing:
+		return false
+	default:
+		s.open.Add(1)
+		return true
+	}
 }
 
 func (s *Server) alive(w http.ResponseWriter, _ *http.Request, _ caller) error {

@@ -31,7 +31,7 @@ const (
 	pingTimeout  = 20 * time.Second
 )
 
-// stream answers GET /v1/stream: one goroutine reads, one writes.
+// stream answers GET /v1/stream.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, c caller) error {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return newProblem(http.StatusUpgradeRequired, "upgrade_required", "open a WebSocket here, subprotocol %s", streamProtocol)
@@ -40,47 +40,49 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, c caller) error 
 	if err != nil {
 		return err
 	}
-	select {
-	case <-s.closing:
+	if !s.enter() {
 		return newProblem(http.StatusServiceUnavailable, string(hub.CodeUnavailable), "the hub is shutting down")
-	default:
 	}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}, OriginPatterns: s.cfg.Origins})
 	if err != nil {
+		s.open.Done()
 		s.log.Debug("no stream", zap.String("user", c.user), zap.Error(err))
 		return errGone // Accept has answered
 	}
-	sub, err := s.hub.Subscribe(c.user, options)
-	if err != nil {
-		_ = conn.Close(websocket.StatusTryAgainLater, "the hub is shutting down")
-		return errGone
-	}
-	s.open.Add(1)
-	s.streams.Inc()
-	defer func() {
-		sub.Close()
-		s.streams.Dec()
-		s.open.Done()
-	}()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // the request's ends nothing after the upgrade
-	defer cancel()
 	client := &streamClient{
-		server: s, caller: c, device: options.Device, conn: conn, sub: sub,
-		name: "stream " + r.RemoteAddr, answers: make(chan any, maxUnderWay), underWay: make(chan struct{}, maxUnderWay),
+		server: s, caller: c, device: options.Device, conn: conn, name: "stream " + r.RemoteAddr,
+		answers: make(chan any, maxUnderWay), underWay: make(chan struct{}, maxUnderWay),
 	}
+	go client.run(options) // the handler's own goroutine has grown a larger stack than a stream needs
+	return errGone
+}
+
+// run serves the stream until it ends: this goroutine reads, another writes.
+func (c *streamClient) run(options hub.SubscribeOptions) {
+	s := c.server
+	defer s.open.Done()
+	sub, err := s.hub.Subscribe(c.caller.user, options)
+	if err != nil {
+		_ = c.conn.Close(websocket.StatusGoingAway, "the hub is shutting down: connect again")
+		return
+	}
+	c.sub = sub
+	s.streams.Inc()
+	ctx, cancel := context.WithCancel(context.Background())
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
 		defer cancel()
-		client.write(ctx)
+		c.write(ctx)
 	}()
-	stopPings := client.keepAlive(ctx, cancel)
-	client.read(ctx)
+	stopPings := c.keepAlive(ctx, cancel)
+	c.read(ctx)
 	stopPings()
 	cancel()
 	<-written
-	_ = conn.CloseNow()
-	return errGone
+	sub.Close()
+	_ = c.conn.CloseNow()
+	s.streams.Dec()
 }
 
 func streamOptions(r *http.Request) (o hub.SubscribeOptions, err error) {
