@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -35,7 +34,7 @@ type edge struct {
 
 // startEdges claims each edge's rings, starts what serves them, and opens the
 // link port.
-func (h *Hub) startEdges(context.Context) error {
+func (h *Hub) startEdges() error {
 	h.supervisor = h.system.Root.Spawn(link.NewSupervisor(link.SupervisorConfig{Sync: h.sync, Log: h.log}))
 	for _, cfg := range h.cfg.Edges {
 		rings, err := h.store.Claim(cfg.ID)

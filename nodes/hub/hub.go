@@ -114,6 +114,8 @@ type Hub struct {
 	closed   bool
 	edges    []*edge
 
+	startOnce    sync.Once
+	startErr     error
 	supervisor   *actor.PID
 	link         *linkrpc.Server
 	linkListener net.Listener
@@ -173,12 +175,22 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	return h, nil
 }
 
+// Start opens the link port and starts the edges' rings. Run does it where the
+// caller has not, to know that the port is open, say.
+func (h *Hub) Start() error {
+	h.startOnce.Do(func() {
+		if h.startErr = h.startEdges(); h.startErr == nil {
+			h.setReady("run", nil)
+		}
+	})
+	return h.startErr
+}
+
 // Run starts the edges' rings and links and returns when ctx is done and all
 // is shut down, or with the reason why it cannot go on.
 func (h *Hub) Run(ctx context.Context) error {
-	err := h.startEdges(ctx)
+	err := h.Start()
 	if err == nil {
-		h.setReady("run", nil)
 		err = h.serve(ctx)
 	}
 	h.setReady("run", errors.New("hub: shutting down"))
