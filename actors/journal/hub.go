@@ -37,14 +37,17 @@ type Hub interface {
 	Inbox(user string, after uint64, limit int) ([]UserEvent, error) // only messages, oldest first
 	// Pending is what a device has not marked received: messages no client of the
 	// user has taken, and those after the device was first seen that it has not
-	// taken itself. Event numbers ascending, after after.
+	// taken itself. Event numbers ascending, after after. The first call for a
+	// device makes it known and waits for the disk; device "" is none: only what
+	// nobody has taken.
 	Pending(user, device string, after uint64, limit int) ([]UserEvent, error)
 	// Received: a client has taken the message; the first time its state becomes
 	// delivered and its sender's event is written.
 	Received(user, device string, id []byte, done func(found bool, err error))
 
 	// Rings of one edge. Claim makes the caller their owner under a new, higher
-	// epoch; the journals it returns write only as long as it stands.
+	// epoch; the journals it returns write only as long as it stands. Like Load and
+	// Applied it waits for the disk: never call it in a done function.
 	Claim(edge string) (Rings, error)
 	// Instance of the edge's journal, as its last Hello gave it; nil: never seen.
 	Instance(edge string) ([]byte, error)
@@ -66,7 +69,8 @@ type Rings interface {
 	// result already.
 	Deliver(seq uint64, d Delivery, done func(*messages.Result, error))
 	// Apply applies status events in order; numbers at or below the last applied
-	// are skipped. applied is the highest now durable.
+	// are skipped. applied is the highest now durable. Events must come without
+	// gaps: what a gap leaves out is skipped for good once a later one is applied.
 	Apply(events []*messages.Event, done func(applied uint64, err error))
 	Applied() (uint64, error)
 	// Conversations of a handset, latest first: who may be answering.

@@ -18,7 +18,8 @@ import (
 var (
 	// ErrFenced: another owner has taken over with a higher epoch. Stop at once.
 	ErrFenced = errors.New("journal: another owner holds these rings")
-	// ErrFull: the queue's bound is reached; nothing was written.
+	// ErrFull: the queue's bound is reached, or too many writes wait for the disk;
+	// nothing was written. Try again later.
 	ErrFull = errors.New("journal: queue is full")
 	// ErrFailed: the disk failed; nothing further will be written.
 	ErrFailed = errors.New("journal: storage has failed")
