@@ -38,6 +38,7 @@ type Restored struct {
 // returns what is to be handed on.
 func (m *Mirror) Restore(released Seq, held []Restored) (handOn []Seq, err error) {
 	clear(m.slots)
+	clear(m.after)
 	m.p = Pointers{released, released, released, released}
 	for _, h := range held {
 		if h.Seq <= released || h.Seq > released+m.size {
@@ -157,35 +158,40 @@ func (m *Mirror) unblock(seq Seq) []Seq {
 // something not answered is refused: the sender cannot know a result that was
 // never given.
 func (m *Mirror) Release(last Seq, more []Seq) (forgotten []Seq, err error) {
-	release := func(seq Seq) error {
-		if seq <= m.p.LastProcessed {
-			return nil
-		}
-		s := m.at(seq)
-		if s.Seq != seq || s.Flags&Confirmed == 0 {
-			return fmt.Errorf("%w: %d was released and is not answered", ErrAhead, seq)
-		}
-		if s.Flags&Processed == 0 {
-			s.Flags |= Processed
-			forgotten = append(forgotten, seq)
-		}
-		return nil
-	}
 	if last > m.p.LastProcessed+m.size {
 		return nil, fmt.Errorf("%w: released up to %d, processed up to %d", ErrAhead, last, m.p.LastProcessed)
 	}
+	check := func(seq Seq) error {
+		if seq > m.p.LastProcessed+m.size {
+			return fmt.Errorf("%w: released %d, processed up to %d", ErrAhead, seq, m.p.LastProcessed)
+		}
+		if s := m.at(seq); seq > m.p.LastProcessed && (s.Seq != seq || s.Flags&Confirmed == 0) {
+			return fmt.Errorf("%w: %d was released and is not answered", ErrAhead, seq)
+		}
+		return nil
+	}
 	for seq := m.p.LastProcessed + 1; seq <= last; seq++ {
-		if err := release(seq); err != nil {
+		if err := check(seq); err != nil {
 			return nil, err
 		}
 	}
 	for _, seq := range more {
-		if seq > m.p.LastProcessed+m.size {
-			return nil, fmt.Errorf("%w: released %d, processed up to %d", ErrAhead, seq, m.p.LastProcessed)
-		}
-		if err := release(seq); err != nil {
+		if err := check(seq); err != nil {
 			return nil, err
 		}
+	}
+	// All or nothing: what is flagged must also be reported as forgotten.
+	release := func(seq Seq) {
+		if s := m.at(seq); seq > m.p.LastProcessed && s.Flags&Processed == 0 {
+			s.Flags |= Processed
+			forgotten = append(forgotten, seq)
+		}
+	}
+	for seq := m.p.LastProcessed + 1; seq <= last; seq++ {
+		release(seq)
+	}
+	for _, seq := range more {
+		release(seq)
 	}
 	m.advance()
 	return forgotten, nil
@@ -195,8 +201,8 @@ func (m *Mirror) Release(last Seq, more []Seq) (forgotten []Seq, err error) {
 // It forgets what the sender has processed, and returns what is missing here:
 // what the sender has sent, as far as it knows, and this side does not hold.
 func (m *Mirror) Resync(peer View) (forgotten, missing []Seq, err error) {
-	if peer.Size != int(m.size) {
-		return nil, nil, fmt.Errorf("ring: peer has %d slots, here are %d: configure the same", peer.Size, m.size)
+	if err := peer.check(m.size); err != nil {
+		return nil, nil, err
 	}
 	if m.p.LastProcessed > peer.LastProcessed {
 		return nil, nil, fmt.Errorf("%w: released up to %d here, processed up to %d there", ErrBehind, m.p.LastProcessed, peer.LastProcessed)

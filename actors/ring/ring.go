@@ -244,8 +244,8 @@ func (r *Ring) Is(seq Seq, flags, not Flags) bool {
 // side lacks (patent, figure 3). What the receiver is known to have had and no
 // longer has is sent again as well.
 func (r *Ring) Resync(peer View) (resend []Seq, err error) {
-	if peer.Size != int(r.size) {
-		return nil, fmt.Errorf("ring: peer has %d slots, here are %d: configure the same", peer.Size, r.size)
+	if err := peer.check(r.size); err != nil {
+		return nil, err
 	}
 	stored := make(map[Seq]bool, len(peer.Held))
 	for _, h := range peer.Held {
@@ -253,8 +253,12 @@ func (r *Ring) Resync(peer View) (resend []Seq, err error) {
 			return nil, fmt.Errorf("%w: peer holds %d, assigned up to %d", ErrBehind, h.Seq, r.p.LastRetrieved)
 		}
 		if h.Seq > r.p.LastProcessed {
-			if s := r.at(h.Seq); s.Flags&Processed == 0 && s.ID != h.ID {
+			switch s := r.at(h.Seq); {
+			case s.Flags&Processed != 0:
+			case s.ID != h.ID:
 				return nil, fmt.Errorf("%w: peer holds %x at %d, here is %x", ErrOtherMessage, h.ID, h.Seq, s.ID)
+			case h.Flags&Processed != 0: // nobody would ever answer it again
+				return nil, fmt.Errorf("%w: peer released %d, which is not processed here", ErrBehind, h.Seq)
 			}
 		}
 		stored[h.Seq] = true
@@ -316,6 +320,31 @@ func (r *Ring) View() View {
 
 // String is one line for transcripts.
 func (r *Ring) String() string { return r.View().String() }
+
+// ErrMalformed: a view that no ring can have.
+var ErrMalformed = errors.New("ring: malformed view")
+
+// maxSeq leaves room for sums: at a million messages a second it is reached
+// after 146,000 years.
+const maxSeq = 1 << 62
+
+// check refuses what no side can honestly say.
+func (v View) check(size Seq) error {
+	if v.Size != int(size) {
+		return fmt.Errorf("ring: peer has %d slots, here are %d: configure the same", v.Size, size)
+	}
+	if v.LastProcessed > v.LastConfirmed || v.LastConfirmed > v.LastSent || v.LastSent > v.LastRetrieved || v.LastRetrieved-v.LastProcessed > size || v.LastRetrieved > maxSeq {
+		return fmt.Errorf("%w: %s", ErrMalformed, v)
+	}
+	last := v.LastProcessed
+	for _, h := range v.Held {
+		if h.Seq <= last || h.Seq-v.LastProcessed > size {
+			return fmt.Errorf("%w: %d is held after %d, processed up to %d", ErrMalformed, h.Seq, last, v.LastProcessed)
+		}
+		last = h.Seq
+	}
+	return nil
+}
 
 // String is one line for transcripts.
 func (v View) String() string {
