@@ -1,0 +1,166 @@
+package simulator
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/ringway-im/ringway/smsc/text"
+)
+
+// maxBody holds the longest text, 255 parts, also if each of its characters is
+// escaped.
+const maxBody = 1 << 20
+
+// Handler serves the handsets' HTTP API.
+//
+//	POST /handsets/{number}/messages   {"to","text"}: the handset sends; 202
+//	GET  /handsets/{number}/messages   [{"from","text","at","parts"}]; ?after=N leaves out the first N
+//	PUT  /handsets/{number}            {"on":false,"refuses":false}
+//	GET  /stats
+//	PUT  /faults, GET /faults          {"latency":"1ms",...rates}: rates left out are 0, latency left out stays
+//
+// Errors are RFC 9457 problem documents.
+func (s *Simulator) Handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, f func(*http.Request) (status int, body any, err error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			status, body, err := f(r)
+			if err != nil {
+				status = statusOf(err)
+				w.Header().Set("Content-Type", "application/problem+json")
+				body = problem{"about:blank", http.StatusText(status), status, err.Error()}
+			} else if body != nil {
+				w.Header().Set("Content-Type", "application/json")
+			}
+			w.WriteHeader(status)
+			if body != nil {
+				_ = json.MarshalWrite(w, body) // the client has gone
+			}
+		})
+	}
+	handle("POST /handsets/{number}/messages", s.postMessage)
+	handle("GET /handsets/{number}/messages", s.getMessages)
+	handle("PUT /handsets/{number}", s.putHandset)
+	handle("GET /stats", func(*http.Request) (int, any, error) { return http.StatusOK, s.Stats(), nil })
+	handle("PUT /faults", s.putFaults)
+	handle("GET /faults", func(*http.Request) (int, any, error) { return http.StatusOK, s.faultsBody(), nil })
+	return mux
+}
+
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, ErrOff):
+		return http.StatusConflict
+	case errors.Is(err, text.ErrTooLong), errors.As(err, new(*http.MaxBytesError)):
+		return http.StatusRequestEntityTooLarge
+	default:
+		return http.StatusBadRequest
+	}
+}
+
+func read[T any](r *http.Request) (body T, err error) {
+	if err := json.UnmarshalRead(r.Body, &body, json.RejectUnknownMembers(true)); err != nil {
+		return body, fmt.Errorf("simulator: the body: %w", err)
+	}
+	return body, nil
+}
+
+func (s *Simulator) postMessage(r *http.Request) (int, any, error) {
+	h, err := s.Handset(r.PathValue("number"))
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := read[struct {
+		To   string  `json:"to"`
+		Text *string `json:"text"`
+	}](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if body.Text == nil {
+		return 0, nil, errors.New(`simulator: "text" is missing`)
+	}
+	return http.StatusAccepted, nil, h.Send(body.To, *body.Text)
+}
+
+func (s *Simulator) getMessages(r *http.Request) (int, any, error) {
+	h, err := s.Handset(r.PathValue("number"))
+	if err != nil {
+		return 0, nil, err
+	}
+	after := 0
+	if given := r.URL.Query().Get("after"); given != "" {
+		if after, err = strconv.Atoi(given); err != nil || after < 0 {
+			return 0, nil, fmt.Errorf("simulator: after=%q: give how many messages to leave out, 0 or more", given)
+		}
+	}
+	messages := h.Messages(after)
+	if messages == nil {
+		messages = []Message{}
+	}
+	return http.StatusOK, messages, nil
+}
+
+func (s *Simulator) putHandset(r *http.Request) (int, any, error) {
+	h, err := s.Handset(r.PathValue("number"))
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err := read[struct {
+		On      *bool `json:"on"`
+		Refuses *bool `json:"refuses"`
+	}](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if body.On == nil && body.Refuses == nil {
+		return 0, nil, errors.New(`simulator: give "on" or "refuses", true or false`)
+	}
+	if body.Refuses != nil {
+		h.SetRefuses(*body.Refuses)
+	}
+	if body.On != nil {
+		h.SetOn(*body.On)
+	}
+	return http.StatusNoContent, nil, nil
+}
+
+type faultsBody struct {
+	Latency string `json:"latency,omitzero"`
+	Faults  `json:",inline"`
+}
+
+func (s *Simulator) faultsBody() faultsBody { return faultsBody{s.Latency().String(), s.Faults()} }
+
+func (s *Simulator) putFaults(r *http.Request) (int, any, error) {
+	body, err := read[faultsBody](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	latency := s.Latency()
+	if body.Latency != "" {
+		if latency, err = time.ParseDuration(body.Latency); err != nil {
+			return 0, nil, fmt.Errorf(`simulator: "latency": give a duration such as "1ms": %w`, err)
+		}
+	}
+	if err := errors.Join(checkLatency(latency), body.check()); err != nil {
+		return 0, nil, err
+	}
+	if err := errors.Join(s.SetLatency(latency), s.SetFaults(body.Faults)); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, s.faultsBody(), nil
+}
