@@ -81,9 +81,10 @@ type View struct {
 
 // Ring is the sender's side.
 type Ring struct {
-	size  Seq
-	p     Pointers
-	slots []Held // by address; Seq 0: never used
+	size     Seq
+	p        Pointers
+	slots    []Held // by address; Seq 0: never used
+	restored Seq    // up to here anything may have been sent before a restart
 }
 
 // New returns an empty ring of size slots, 1 to 65,535.
@@ -113,6 +114,7 @@ func (r *Ring) Restore(lastRetrieved Seq, held []Held) error {
 		r.slots[h.Seq%r.size] = Held{Seq: h.Seq, ID: h.ID, Flags: Retrieved}
 	}
 	r.p = Pointers{lastRetrieved, first - 1, first - 1, first - 1}
+	r.restored = lastRetrieved
 	return nil
 }
 
@@ -156,19 +158,20 @@ func (r *Ring) Send() (Seq, bool) {
 // Confirm notes what the receiver says it has stored: everything up to last,
 // and each sequence of more. It returns those that were not known to be.
 func (r *Ring) Confirm(last Seq, more []Seq) ([]Seq, error) {
-	if last > r.p.LastSent {
-		return nil, fmt.Errorf("%w: confirmed up to %d, sent up to %d", ErrAhead, last, r.p.LastSent)
+	sent := max(r.p.LastSent, r.restored) // what was being stored when the sender restarted is not in the receiver's view
+	if last > sent {
+		return nil, fmt.Errorf("%w: confirmed up to %d, sent up to %d", ErrAhead, last, sent)
 	}
 	var news []Seq
 	note := func(seq Seq) error {
-		if seq > r.p.LastSent {
-			return fmt.Errorf("%w: confirmed %d, sent up to %d", ErrAhead, seq, r.p.LastSent)
+		if seq > sent {
+			return fmt.Errorf("%w: confirmed %d, sent up to %d", ErrAhead, seq, sent)
 		}
 		if seq <= r.p.LastConfirmed {
 			return nil
 		}
 		if s := r.at(seq); s.Flags&Confirmed == 0 {
-			s.Flags |= Confirmed
+			s.Flags |= Sent | Confirmed
 			news = append(news, seq)
 		}
 		return nil
@@ -190,8 +193,8 @@ func (r *Ring) Confirm(last Seq, more []Seq) ([]Seq, error) {
 // Answered checks an answer from the receiver: whether it is news. The slot
 // stays occupied until Process.
 func (r *Ring) Answered(seq Seq, id ID) (bool, error) {
-	if seq > r.p.LastSent {
-		return false, fmt.Errorf("%w: answered %d, sent up to %d", ErrAhead, seq, r.p.LastSent)
+	if sent := max(r.p.LastSent, r.restored); seq > sent {
+		return false, fmt.Errorf("%w: answered %d, sent up to %d", ErrAhead, seq, sent)
 	}
 	s := r.at(seq)
 	if seq <= r.p.LastProcessed || s.Flags&Processed != 0 {
