@@ -252,9 +252,7 @@ func (c *wireConn) deliver(f *messages.Frame) {
 	}
 	root := c.w.system.Root
 	if c.owner == c.w.hubEnd && !said {
-		if f.Join != nil {
-			c.index = f.Join.Stripe
-		}
+		c.index = f.GetJoin().GetStripe() + f.GetHello().GetStripe()
 		root.Send(c.owner, &messages.StripeUp{Conn: c.self, Stripe: c.index, First: f, TLSAt: time.Now()})
 		return
 	}

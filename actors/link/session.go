@@ -184,7 +184,7 @@ func (s *session) syncing(ctx actor.Context) {
 			s.giveUp(ctx, fmt.Errorf("link: no welcome from %s in time", s.hub))
 		}
 	case *SayHello:
-		m.Hello.Session = s.id
+		m.Hello.Session, m.Hello.Stripe = s.id, uint32(s.first)
 		s.sendOn(ctx, s.first, &messages.Frame{Hello: m.Hello})
 	case *Established:
 		s.epoch = m.Epoch
@@ -223,6 +223,8 @@ func (s *session) onStripeUp(ctx actor.Context, m *messages.StripeUp) {
 		return
 	}
 	switch {
+	case m.Stripe >= maxStripes:
+		ctx.Send(m.Conn, &messages.Hangup{Cause: fmt.Errorf("%w: stripe %d", ErrProtocol, m.Stripe)})
 	case m.First.GetHello() != nil:
 		if s.hello != nil || s.lines.live() > 0 {
 			s.interrupt(ctx, ErrSuperseded)
@@ -260,11 +262,7 @@ func (s *session) onJoin(ctx actor.Context, m *messages.StripeUp) {
 	j := m.First.Join
 	switch {
 	case s.id != nil && bytes.Equal(j.Session, s.id):
-		if j.Stripe >= maxStripes {
-			ctx.Send(m.Conn, &messages.Hangup{Cause: fmt.Errorf("%w: stripe %d", ErrProtocol, j.Stripe)})
-			return
-		}
-		s.register(ctx, int(j.Stripe), m.Conn)
+		s.register(ctx, int(m.Stripe), m.Conn)
 	case len(s.joins) < maxStripes:
 		s.joins = append(s.joins, m)
 		after(ctx, 10*time.Second, joinOverdue{m.Conn})

@@ -87,7 +87,6 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	pid := root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return c }), "stripe")
 	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: m.Stripe, Try: m.Try, Peer: m.Hub, TLSAt: at})
 	c.read(root, pid)
-	root.Stop(pid)
 	<-c.ended
 	<-c.wrote
 	cancel(nil)

@@ -81,5 +81,5 @@ func (c *localConn) onIncoming(ctx actor.Context, f *messages.Frame) {
 		return
 	}
 	c.accepting = false
-	ctx.Send(c.owner, &messages.StripeUp{Conn: ctx.Self(), Stripe: f.GetJoin().GetStripe(), Peer: "local", First: f, TLSAt: c.at})
+	ctx.Send(c.owner, &messages.StripeUp{Conn: ctx.Self(), Stripe: f.GetHello().GetStripe() + f.GetJoin().GetStripe(), Peer: "local", First: f, TLSAt: c.at})
 }

@@ -99,7 +99,7 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	named, stripe := "", uint32(0)
 	switch {
 	case first.Hello != nil:
-		named = first.Hello.Edge
+		named, stripe = first.Hello.Edge, first.Hello.Stripe
 	case first.Join != nil:
 		named, stripe = first.Join.Edge, first.Join.Stripe
 	default:
@@ -120,7 +120,7 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: stripe, Peer: p.Addr.String(), First: first, TLSAt: info.at})
 	go c.read(root, pid)
 	<-ctx.Done() // by the writer's end, or the transport's
-	root.Stop(pid)
+	root.Send(pid, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(ctx))})
 	<-c.ended
 	<-c.wrote
 	return nil
