@@ -545,19 +545,20 @@ func (s *session) onTick(ctx actor.Context) {
 // patience is how long a single stripe may be silent.
 func (s *session) patience() time.Duration { return max(3*s.cfg.Heartbeat, 4*s.lines.rtt) }
 
+// heartbeat speaks on each stripe that was quiet, and on one that was not: it
+// measures the round trip and shows the edge's rings.
 func (s *session) heartbeat(ctx actor.Context, all bool) {
 	now := time.Now()
-	shown := false
+	one := s.lines.choose(-1)
 	for i, c := range s.conns {
-		if c == nil || (!all && now.Sub(s.lines.all[i].lastOut) < s.cfg.Heartbeat*2/5) {
+		if c == nil || (!all && i != one && now.Sub(s.lines.all[i].lastOut) < s.cfg.Heartbeat*2/5) {
 			continue
 		}
 		h := &messages.Heartbeat{SentUs: now.Sub(s.began).Microseconds() + 1, EchoUs: s.heardUS}
 		if s.heardUS != 0 {
 			h.HeldUs = now.Sub(s.heardAt).Microseconds()
 		}
-		if s.cfg.Dialer != nil && !shown {
-			shown = true
+		if s.cfg.Dialer != nil && i == one {
 			for _, r := range s.states {
 				if r != nil {
 					h.Rings = append(h.Rings, r)
