@@ -335,6 +335,7 @@ type pair struct {
 	epoch                      uint64
 	slots                      int
 	noSupervisor               bool
+	log                        *zap.Logger
 	spawned                    []*actor.PID
 	hubAttach, edgeAttach      *Attach
 }
@@ -342,7 +343,7 @@ type pair struct {
 func newPair(t *testing.T, oneWay time.Duration) *pair {
 	p := &pair{
 		t: t, hubDown: newMemory(), hubUp: newMemory(), edgeDown: newMemory(), edgeUp: newMemory(),
-		edge: &edgeMemory{}, slots: 255,
+		edge: &edgeMemory{}, slots: 255, log: zap.NewNop(),
 	}
 	p.system = probe.System(t)
 	p.wire = &wire{system: p.system, oneWay: oneWay}
@@ -358,7 +359,7 @@ func (p *pair) spawn(props *actor.Props) *actor.PID {
 // start brings both ends up with what their journals hold.
 func (p *pair) start() {
 	p.epoch++
-	log := zap.NewNop()
+	log := p.log
 	if !p.noSupervisor {
 		p.hubSupervisor = p.spawn(NewSupervisor(SupervisorConfig{Log: log, Sync: p.hubSync}))
 	}
@@ -410,14 +411,14 @@ func (p *pair) apply(events []*messages.Event, done func(uint64, error)) {
 func (p *pair) hubSync(edge string, session *actor.PID, gen uint64) *actor.Props {
 	return NewHubSync(HubSyncConfig{
 		Edge: edge, Hub: "h", Epoch: p.epoch, Gen: gen, Session: session, Buffer: p.hubAttach.Buffer, Mirror: p.hubAttach.Mirror,
-		Metrics: Nop{}, Log: zap.NewNop(), Applied: p.lastApplied, Instance: func() ([]byte, error) { return []byte("instance"), nil },
+		Metrics: Nop{}, Log: p.log, Applied: p.lastApplied, Instance: func() ([]byte, error) { return []byte("instance"), nil },
 	})
 }
 
 func (p *pair) edgeSync(edge string, session *actor.PID, gen uint64) *actor.Props {
 	return NewEdgeSync(EdgeSyncConfig{
 		Edge: edge, Hubs: []string{"h"}, Stripes: 8, Gen: gen, Session: session, Buffer: p.edgeAttach.Buffer, Mirror: p.edgeAttach.Mirror,
-		Journal: p.edge, Metrics: Nop{}, Log: zap.NewNop(),
+		Journal: p.edge, Metrics: Nop{}, Log: p.log,
 	})
 }
 

@@ -31,7 +31,9 @@ func NewMirrorSlot(cfg MirrorSlotConfig) *actor.Props {
 //	  ▲                                                                           │ Release
 //	  └───────────────────────────────────────────────────────────────────────────┘
 //
-// The answer is durable when it comes: whoever gives it has written it.
+// The answer is durable when it comes: whoever gives it has written it. Release
+// may come in any state: after a restore from a backup the sender has answers
+// that this side forgot.
 type mirrorSlot struct {
 	behavior actor.Behavior
 	cfg      MirrorSlotConfig
@@ -43,7 +45,16 @@ type kept struct {
 	err error
 }
 
-func (s *mirrorSlot) Receive(ctx actor.Context) { s.behavior.Receive(ctx) }
+func (s *mirrorSlot) Receive(ctx actor.Context) {
+	if m, ok := ctx.Message().(*Release); ok {
+		if m.Seq == s.entry.Seq {
+			s.entry = journal.Entry{}
+			s.behavior.Become(s.free)
+		}
+		return
+	}
+	s.behavior.Receive(ctx)
+}
 
 func (s *mirrorSlot) free(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
@@ -107,16 +118,8 @@ func (s *mirrorSlot) handed(ctx actor.Context) {
 }
 
 func (s *mirrorSlot) answered(ctx actor.Context) {
-	switch m := ctx.Message().(type) {
-	case *AnswerAgain:
-		if m.Seq == s.entry.Seq {
-			s.answer(ctx)
-		}
-	case *Release:
-		if m.Seq == s.entry.Seq {
-			s.entry = journal.Entry{}
-			s.behavior.Become(s.free)
-		}
+	if m, ok := ctx.Message().(*AnswerAgain); ok && m.Seq == s.entry.Seq {
+		s.answer(ctx)
 	}
 }
 
