@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -139,28 +140,46 @@ func (s *Simulator) putHandset(r *http.Request) (int, any, error) {
 }
 
 type faultsBody struct {
-	Latency string `json:"latency,omitzero"`
+	Latency latency `json:"latency"`
 	Faults  `json:",inline"`
 }
 
-func (s *Simulator) faultsBody() faultsBody { return faultsBody{s.Latency().String(), s.Faults()} }
+// latency is "1ms" in JSON. A number is taken for milliseconds.
+type latency time.Duration
+
+// MarshalText writes a duration as Go does.
+func (l latency) MarshalText() ([]byte, error) { return []byte(time.Duration(l).String()), nil }
+
+// UnmarshalJSON reads both forms.
+func (l *latency) UnmarshalJSON(octets []byte) error {
+	d, err := time.ParseDuration(strings.Trim(string(octets), `"`))
+	if n, bad := strconv.ParseFloat(string(octets), 64); bad == nil {
+		d, err = time.Duration(n*float64(time.Millisecond)), nil
+	}
+	if err != nil {
+		return fmt.Errorf(`%s is no duration: give "1ms", say`, octets)
+	}
+	*l = latency(d)
+	return nil
+}
+
+func (s *Simulator) faultsBody() faultsBody { return faultsBody{latency(s.Latency()), s.Faults()} }
 
 func (s *Simulator) putFaults(r *http.Request) (int, any, error) {
-	body, err := read[faultsBody](r)
+	body, err := read[struct {
+		Latency *latency `json:"latency"`
+		Faults  `json:",inline"`
+	}](r)
 	if err != nil {
 		return 0, nil, err
 	}
-	latency := s.Latency()
-	if body.Latency != "" {
-		if latency, err = time.ParseDuration(body.Latency); err != nil {
-			return 0, nil, fmt.Errorf(`simulator: "latency": give a duration such as "1ms": %w`, err)
-		}
+	to := s.Latency()
+	if body.Latency != nil {
+		to = time.Duration(*body.Latency)
 	}
-	if err := errors.Join(checkLatency(latency), body.check()); err != nil {
+	if err := errors.Join(checkLatency(to), body.check()); err != nil {
 		return 0, nil, err
 	}
-	if err := errors.Join(s.SetLatency(latency), s.SetFaults(body.Faults)); err != nil {
-		return 0, nil, err
-	}
-	return http.StatusOK, s.faultsBody(), nil
+	err = errors.Join(s.SetLatency(to), s.SetFaults(body.Faults))
+	return http.StatusOK, s.faultsBody(), err
 }
