@@ -158,7 +158,9 @@ type handOn struct {
 }
 
 // NewOutlet returns the props of an outlet. Its parent should stop and replace
-// it when it fails, and have the mirror hand on anew.
+// it when it fails, and have the mirror hand on anew. Like the sessions it runs
+// on the goroutine that has news for it (see newSession), the store's committer
+// among them: nothing in it may block.
 func NewOutlet(cfg OutletConfig) *actor.Props {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NoMetrics{}
@@ -174,7 +176,7 @@ func NewOutlet(cfg OutletConfig) *actor.Props {
 		return &outlet{
 			cfg: cfg, plan: newPlan(), slots: map[uint64]*actor.PID{}, jobs: map[string]*job{}, begun: map[string]*journal.Task{},
 		}
-	}, actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
+	}, actor.WithDispatcher(actor.NewSynchronizedDispatcher(300)), actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
 }
 
 func (o *outlet) Receive(ctx actor.Context) {
@@ -383,9 +385,10 @@ func (o *outlet) intend(t *turn, l *line, j *job) {
 	if o.cfg.Rate > 0 {
 		every := time.Duration(float64(time.Second) / o.cfg.Rate)
 		now := time.Now()
-		if o.paceAt = o.paceAt.Add(every); o.paceAt.Before(now) { // at most one is made up for
+		if now.Sub(o.paceAt) > every { // there was nothing to send: what was missed is not made up for
 			o.paceAt = now
 		}
+		o.paceAt = o.paceAt.Add(every)
 	}
 }
 

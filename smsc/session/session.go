@@ -113,6 +113,9 @@ type session struct {
 	effects []smsc.Effect
 }
 
+// newSession returns the props of a session. It runs on the goroutine that has
+// news for it, the socket's reader or the outlet's: it never blocks, and each
+// hop between goroutines would cost the stop-and-wait loop time.
 func newSession(cfg Config, o *OutletConfig) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &session{
@@ -121,7 +124,7 @@ func newSession(cfg Config, o *OutletConfig) *actor.Props {
 				zap.String("address", cfg.Address), zap.String("user", cfg.Machine.User)),
 			began: map[uint64]time.Time{}, open: map[uint64]struct{}{},
 		}
-	})
+	}, actor.WithDispatcher(actor.NewSynchronizedDispatcher(300)))
 }
 
 func (s *session) Receive(ctx actor.Context) {
