@@ -139,7 +139,10 @@ type (
 		Welcome *messages.Welcome
 	}
 	// SayRefused (hub): answer and close.
-	SayRefused struct{ Refused *messages.Refused }
+	SayRefused struct {
+		Session []byte // of the Hello that it answers
+		Refused *messages.Refused
+	}
 	// Established (edge): Welcome is taken; the link streams from here on.
 	Established struct {
 		Epoch   uint64

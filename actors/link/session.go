@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/ringway-im/ringway/actors/ring"
@@ -72,18 +73,19 @@ type session struct {
 	Attach
 	phase phase
 
-	sync  *actor.PID // the synchronisation actor, while there is one
-	epoch uint64
-	id    []byte // of this link session
-	try   uint64 // of this round of dialling
-	hub   string // that it dialled
-	conns []*actor.PID
-	lines stripes
-	early []*messages.FrameIn // before Welcome was taken
-	hello *messages.StripeUp  // hub: the Hello to be answered
-	joins []*messages.StripeUp
-	first int  // edge: the stripe that carries Hello; -1: none is up
-	asked bool // edge: Welcome has come
+	sync       *actor.PID // the synchronisation actor, while there is one
+	epoch      uint64
+	id         []byte // of this link session
+	try        uint64 // of this round of dialling
+	hub        string // that it dialled
+	conns      []*actor.PID
+	lines      stripes
+	early      []*messages.FrameIn // before Welcome was taken
+	earlyBytes int
+	hello      *messages.StripeUp // hub: the Hello to be answered
+	joins      []*messages.StripeUp
+	first      int  // edge: the stripe that carries Hello; -1: none is up
+	asked      bool // edge: Welcome has come
 
 	out        outbox
 	flushing   bool
@@ -178,6 +180,12 @@ func (s *session) syncing(ctx actor.Context) {
 	case *messages.StripeFailed:
 		if m.Try == s.try && s.cfg.Dialer != nil && s.lines.live() == 0 && m.Stripe == 0 {
 			s.giveUp(ctx, m.Err)
+		} else if m.Try == s.try {
+			s.redialLater(ctx, m.Stripe)
+		}
+	case redialDue: // not before there is a link
+		if m.try == s.try {
+			s.redialLater(ctx, m.stripe)
 		}
 	case connectOverdue:
 		if m.try == s.try {
@@ -273,7 +281,11 @@ func (s *session) onJoin(ctx actor.Context, m *messages.StripeUp) {
 
 type joinOverdue struct{ conn *actor.PID }
 
-const maxStripes = 64
+const (
+	maxStripes    = 64
+	maxEarly      = 4096 // frames: a window of data and heartbeats
+	maxEarlyBytes = 64 << 20
+)
 
 func (s *session) onJoinOverdue(ctx actor.Context, m joinOverdue) {
 	for i, j := range s.joins {
@@ -303,8 +315,8 @@ func (s *session) onSayWelcome(ctx actor.Context, m *SayWelcome) {
 }
 
 func (s *session) onSayRefused(ctx actor.Context, m *SayRefused) {
-	if s.hello == nil {
-		return
+	if s.hello == nil || !bytes.Equal(s.hello.First.Hello.Session, m.Session) {
+		return // the edge has begun anew meanwhile
 	}
 	s.cfg.Log.Warn("edge refused", zap.String("code", m.Refused.Code), zap.String("reason", m.Refused.Text), zap.String("peer", s.hello.Peer))
 	ctx.Send(s.hello.Conn, &messages.Frame{Refused: m.Refused})
@@ -326,7 +338,7 @@ func (s *session) becomeStreaming(ctx actor.Context) {
 		}
 	}
 	early := s.early
-	s.early = nil
+	s.early, s.earlyBytes = nil, 0
 	for _, m := range early {
 		s.take(ctx, m)
 	}
@@ -437,8 +449,8 @@ func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
 	case f.Redirect != nil && s.cfg.Dialer != nil:
 		s.giveUpOrInterrupt(ctx, &RedirectError{f.Redirect.Hub})
 	case s.phase != streaming:
-		if len(s.early) >= 4096 {
-			s.onProtocolError(ctx, fmt.Errorf("%w: %d frames before welcome", ErrProtocol, len(s.early)))
+		if s.earlyBytes += 64 + proto.Size(f); len(s.early) >= maxEarly || s.earlyBytes > maxEarlyBytes {
+			s.onProtocolError(ctx, fmt.Errorf("%w: %d frames with %d octets before welcome", ErrProtocol, len(s.early)+1, s.earlyBytes))
 			return
 		}
 		s.early = append(s.early, m)
@@ -454,6 +466,11 @@ func (s *session) take(ctx actor.Context, m *messages.FrameIn) {
 	}
 	if f.Epoch != s.epoch {
 		s.onProtocolError(ctx, fmt.Errorf("%w: %d, here is %d", ErrOldEpoch, f.Epoch, s.epoch))
+		return
+	}
+	if len(f.Heard) > maxStripes || len(f.Confirmed) > 1 || len(f.Released) > 1 || len(f.Heartbeat.GetRings()) > 2 {
+		s.onProtocolError(ctx, fmt.Errorf("%w: a frame that hears %d stripes, confirms %d times, releases %d times and shows %d rings",
+			ErrProtocol, len(f.Heard), len(f.Confirmed), len(f.Released), len(f.Heartbeat.GetRings())))
 		return
 	}
 	theirs := messages.Ring_UP + messages.Ring_DOWN - s.cfg.Sends
@@ -595,6 +612,7 @@ func (s *session) onStripeDown(ctx actor.Context, m *messages.StripeDown) {
 		s.phase = down
 		return
 	}
+	s.joins = slices.DeleteFunc(s.joins, func(j *messages.StripeUp) bool { return j.Conn.Equal(m.Conn) })
 	i := s.indexOf(m.Conn)
 	if i < 0 {
 		return
@@ -604,6 +622,8 @@ func (s *session) onStripeDown(ctx actor.Context, m *messages.StripeDown) {
 		s.lines.down(i)
 		if i == s.first || s.lines.live() == 0 {
 			s.giveUp(ctx, m.Err)
+		} else if s.cfg.Dialer != nil {
+			s.redialLater(ctx, uint32(i))
 		}
 		return
 	}
@@ -660,6 +680,7 @@ func (s *session) interrupt(ctx actor.Context, err error) {
 	if !was {
 		return
 	}
+	s.sync = nil // of the interruption before this one; the supervisor replaces it
 	s.interruptions++
 	s.cfg.Metrics.Up(false)
 	s.cfg.Metrics.Reconnected(reason(err))
@@ -701,7 +722,7 @@ func (s *session) hangup(ctx actor.Context, err error) {
 	for _, j := range s.joins {
 		ctx.Send(j.Conn, &messages.Hangup{Cause: err})
 	}
-	s.joins, s.early, s.id, s.out, s.peer = nil, nil, nil, outbox{}, nil
+	s.joins, s.early, s.earlyBytes, s.id, s.out, s.peer = nil, nil, 0, nil, outbox{}, nil
 	s.lines = stripes{rtt: s.lines.rtt}
 	s.heardUS = 0
 }

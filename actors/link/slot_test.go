@@ -101,6 +101,13 @@ func (j *originProbe) Waiting() int {
 }
 func (j *originProbe) Notify(func()) {}
 
+func (j *originProbe) told() []string {
+	synctest.Wait()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.progress)
+}
+
 // mirrorProbe is a journal.Mirror on a disk of the test's.
 type mirrorProbe struct{ disk }
 
@@ -184,8 +191,8 @@ func TestSlotFromRetrievedToProcessed(t *testing.T) {
 		if d := probe.Expect[*messages.Data](link); d.Message.Text != "eight" {
 			t.Errorf("sent %v", d)
 		}
-		if want := []string{"5 SENT", "5 CONFIRMED", "8 SENT"}; !slices.Equal(j.progress, want) {
-			t.Errorf("journal: %v, want %v", j.progress, want)
+		if want := []string{"5 SENT", "5 CONFIRMED", "8 SENT"}; !slices.Equal(j.told(), want) {
+			t.Errorf("journal: %v, want %v", j.told(), want)
 		}
 	})
 }

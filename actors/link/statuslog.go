@@ -1,6 +1,8 @@
 package link
 
 import (
+	"fmt"
+
 	"github.com/ringway-im/ringway/actors/journal"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -54,6 +56,10 @@ func (s *statusLog) Receive(ctx actor.Context) {
 
 func (s *statusLog) onApplied(ctx actor.Context, m *EventsApplied) {
 	if m.Number <= s.applied {
+		return
+	}
+	if last := s.cfg.Journal.LastEvent(); m.Number > last { // they would be trimmed, and the next ones taken for old
+		ctx.Send(s.cfg.Session, &ProtocolError{fmt.Errorf("%w: the hub has status events up to %d, this edge has written %d: its data directory is older than what the hub knows", ErrProtocol, m.Number, last)})
 		return
 	}
 	s.applied = m.Number

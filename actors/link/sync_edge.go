@@ -135,8 +135,11 @@ func (s *edgeSync) onWelcome(ctx actor.Context, m *messages.Welcome) {
 }
 
 func (s *edgeSync) onEpochStored(ctx actor.Context, m *epochStored) {
-	if m.err != nil || s.welcome == nil || s.welcome.Epoch != m.epoch {
-		s.refuse(ctx, fmt.Errorf("link: epoch %d: %w", m.epoch, errors.Join(m.err, ErrOldEpoch)))
+	if s.welcome == nil || s.welcome.Epoch != m.epoch {
+		return // of an attempt that has failed meanwhile
+	}
+	if m.err != nil {
+		s.refuse(ctx, fmt.Errorf("link: storing epoch %d: %w", m.epoch, m.err))
 		return
 	}
 	s.rings.resync(ctx, s.welcome.Down, s.welcome.Up)
@@ -168,6 +171,8 @@ func (s *edgeSync) refuse(ctx actor.Context, err error) {
 // onFailed tries the next hub: the first time at once, then with jittered
 // back-off, slowly where a person has to act.
 func (s *edgeSync) onFailed(ctx actor.Context, err error) {
+	s.welcome = nil
+	s.rings.try++ // what is still asked belongs to this attempt
 	var refused *RefusedError
 	var redirect *RedirectError
 	wait := min(s.cfg.MaxBackOff, 100*time.Millisecond<<min(s.failures, 10))

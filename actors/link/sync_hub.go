@@ -122,5 +122,5 @@ func (s *hubSync) onResynced(ctx actor.Context, m *Resynced) {
 }
 
 func (s *hubSync) refuse(ctx actor.Context, code, text string) {
-	ctx.Send(s.cfg.Session, &SayRefused{Refused: &messages.Refused{Code: code, Text: text}})
+	ctx.Send(s.cfg.Session, &SayRefused{Session: s.hello.GetSession(), Refused: &messages.Refused{Code: code, Text: text}})
 }
