@@ -27,12 +27,15 @@ type InletConfig struct {
 	SpillMessages, SpillEvents int
 	AssembleWithin             time.Duration // then a text goes on without its missing parts (24 h)
 	MaxTexts                   int           // texts in the making; beyond it the oldest goes on as it is
-	RedeliverWithin            time.Duration // after a session is bound again: how long an identical redelivery is swallowed
-	ParkReceipts               time.Duration // how long a receipt waits for its part (validity and 24 h)
-	MaxParked                  int
-	NewID                      func() []byte // 16 octets; nil: random
-	Metrics                    Metrics
-	Logger                     *zap.Logger
+	// RedeliverWithin is how long after a session is bound again an identical
+	// redelivery of its last deliver is swallowed; 0: not at all. SMPP has no
+	// timestamp to tell a redelivery from a person who says the same again.
+	RedeliverWithin time.Duration
+	ParkReceipts    time.Duration // how long a receipt waits for its part (validity and 24 h)
+	MaxParked       int
+	NewID           func() []byte // 16 octets; nil: random
+	Metrics         Metrics
+	Logger          *zap.Logger
 }
 
 // linked (session to inlet): a connection is bound, or gone.
@@ -197,6 +200,9 @@ func (n *inlet) onLinked(m linked) {
 // again says whether this is the redelivery of something whose answer may not
 // have arrived: surely (swallow it) or possibly. It may come on another session.
 func (n *inlet) again(key string, content uint64) (surely, possibly bool) {
+	if n.cfg.RedeliverWithin <= 0 {
+		return false, false
+	}
 	now := time.Now()
 	for _, l := range n.lasts {
 		if !l.suspect || !l.until.IsZero() && now.After(l.until) {

@@ -1,0 +1,277 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/smpp"
+	"github.com/ringway-im/ringway/smsc/text"
+)
+
+// pieces are a text's parts as a handset sends them.
+func pieces(t *testing.T, from, body string, reference uint16) []smsc.Part {
+	t.Helper()
+	coding, data, err := text.Encode(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut, err := text.Split(coding, data, text.Reference{Number: reference})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts []smsc.Part
+	for _, p := range cut {
+		parts = append(parts, smsc.Part{
+			From: smsc.ParseAddress(from), To: smsc.ParseAddress("63917000"), Coding: coding, Class: -1, UDH: p.UDH, Data: p.Data,
+		})
+	}
+	return parts
+}
+
+// deliver hands a part to the edge and waits for the answer.
+func (e *edge) deliver(p smsc.Part) smsc.DeliverAnswered {
+	e.t.Helper()
+	e.smsc.one().handle(smsc.ServerDeliver{Ref: 1, Deliver: smsc.Deliver{Part: p, At: "260101120000"}})
+	return e.smsc.answeredDeliver()
+}
+
+func (e *edge) accept(p smsc.Part) {
+	e.t.Helper()
+	if a := e.deliver(p); !a.OK {
+		e.t.Fatalf("the edge answered %+v", a)
+	}
+}
+
+// up takes what stands in the up ring's queue, in order.
+func (e *edge) up() []*messages.Message {
+	e.t.Helper()
+	state, err := e.store.Up().Load()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var found []*messages.Message
+	e.store.Up().Retrieve(state.LastRetrieved+1, 1000, func(entries []journal.Entry, err error) {
+		if err != nil {
+			e.t.Error(err)
+		}
+		for _, entry := range entries {
+			found = append(found, entry.Message)
+		}
+	})
+	synctest.Wait()
+	return found
+}
+
+func TestMessageFromAHandset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, options{})
+		e.accept(pieces(t, "+639170000001", "good morning ç", 0)[0])
+		e.accept(smsc.Part{From: smsc.ParseAddress("+639170000001"), To: smsc.ParseAddress("63917000"), Class: -1, Coding: text.Binary, Data: []byte{1, 2, 3}})
+		e = e.crash(options{smsc: e.smsc}) // what was accepted is durable
+		ms := e.up()
+		if len(ms) != 2 || ms[0].Text != "good morning ç" || ms[0].From != "+639170000001" || ms[0].To != "63917000" ||
+			len(ms[0].Id) != 16 || ms[0].Class != 1 || ms[0].PossibleDuplicate || string(ms[1].Data) != "\x01\x02\x03" || ms[1].Text != "" {
+			t.Errorf("up queue %v", ms)
+		}
+	})
+}
+
+func TestReassemblyInAnyOrderWithDuplicates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := strings.Repeat("ang bilis ng pagdating ", 20)
+		parts := pieces(t, "+639170000001", body, 200)
+		other := pieces(t, "+639170000002", body, 200)
+		e := newEdge(t, options{})
+		e.accept(parts[2])
+		e.accept(other[0])
+		e.accept(parts[0])
+		e.accept(parts[2])
+		if e.store.Up().Waiting() != 0 {
+			t.Fatal("the text went on before it was whole")
+		}
+		e = e.crash(options{smsc: e.smsc}) // parts are durable
+		for _, p := range parts[3:] {
+			e.accept(p)
+		}
+		e.accept(parts[1])
+		ms := e.up()
+		if len(ms) != 1 || ms[0].Text != body || ms[0].From != "+639170000001" {
+			t.Fatalf("up queue %v", ms)
+		}
+		time.Sleep(24*time.Hour + 2*time.Minute)
+		synctest.Wait()
+		ms = e.up()
+		if len(ms) != 1 || ms[0].From != "+639170000002" || ms[0].Text != text.Decode(other[0].Coding, other[0].Data) || e.counts.get("incomplete") != 1 {
+			t.Errorf("after a day %v, want what is there of the other text", ms)
+		}
+	})
+}
+
+func TestReferenceUsedAgainStartsANewText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := pieces(t, "+639170000001", strings.Repeat("a", 200), 3)
+		two := pieces(t, "+639170000001", strings.Repeat("b", 200), 3)
+		e := newEdge(t, options{})
+		e.accept(one[0])
+		e.accept(two[0])
+		e = e.crash(options{smsc: e.smsc})
+		e.accept(two[1])
+		ms := e.up()
+		if len(ms) != 2 || ms[0].Text != strings.Repeat("a", 153) || ms[1].Text != strings.Repeat("b", 200) {
+			t.Errorf("up queue %v", ms)
+		}
+	})
+}
+
+func TestI7_RedeliveryIsSwallowedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStub(t, smpp.Protocol)
+		e := newEdge(t, options{smsc: s, protocol: s.protocol})
+		part := pieces(t, "+639170000001", "ok", 0)[0]
+		e.accept(part)
+		e.accept(part) // on the same connection: a person who says it twice
+		if n := len(e.up()); n != 2 {
+			t.Fatalf("%d messages, want 2", n)
+		}
+		s.one().hangup()
+		time.Sleep(time.Second)
+		e.accept(part) // the answer may not have arrived
+		if n := len(e.up()); n != 0 || e.counts.get("redelivered") != 1 {
+			t.Fatalf("%d messages, %d redeliveries, want 0 and 1", n, e.counts.get("redelivered"))
+		}
+		e.accept(part)
+		if n := len(e.up()); n != 1 {
+			t.Fatalf("%d messages: only one redelivery may be swallowed", n)
+		}
+		e = e.crash(options{smsc: s, protocol: s.protocol}) // it is known across restarts
+		e.accept(part)
+		if n := len(e.up()); n != 0 {
+			t.Fatalf("%d messages after the restart", n)
+		}
+		s.one().hangup()
+		time.Sleep(11 * time.Minute)
+		e.accept(part)
+		if n := len(e.up()); n != 1 {
+			t.Fatalf("%d messages: long after the session is bound again it is a new one", n)
+		}
+	})
+}
+
+func TestSpillBoundLeavesTheRestToTheSMSC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, options{inlet: func(c *InletConfig) { c.SpillMessages = 2 }})
+		for i := range 2 {
+			e.accept(pieces(t, "+639170000001", fmt.Sprint(i), 0)[0])
+		}
+		if a := e.deliver(pieces(t, "+639170000001", "2", 0)[0]); a.OK || !a.Temporary {
+			t.Fatalf("the edge answered %+v, want a temporary refusal", a)
+		}
+		e.report("unheard of") // receipts have a reserve of their own
+		if n := len(e.up()); n != 2 || e.counts.get("refused message") != 1 {
+			t.Fatalf("%d messages, %d refused", n, e.counts.get("refused message"))
+		}
+		e.accept(pieces(t, "+639170000001", "2", 0)[0])
+	})
+}
+
+// report sends a receipt: delivered.
+func (e *edge) report(smscID string) {
+	e.t.Helper()
+	e.smsc.one().handle(smsc.ServerReport{
+		Ref: 2, Receipt: smsc.Receipt{ID: smscID, State: smsc.ReceiptDelivered}, Submitted: time.Now(), Done: time.Now(),
+		Part: smsc.Part{From: smsc.ParseAddress("63917000"), To: smsc.ParseAddress("+639170000001"), Class: -1},
+	})
+	if a := e.smsc.answeredDeliver(); !a.OK {
+		e.t.Fatalf("the edge answered a receipt with %+v", a)
+	}
+}
+
+func TestReceipts(t *testing.T) {
+	for _, order := range []string{"response first", "receipt first"} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEdge(t, options{})
+			e.handOn(message(1, "+639170000001", "one"))
+			answer := e.smsc.expect("one")
+			if order == "response first" {
+				answer(accepted("a"))
+				e.want(1, messages.State_PROCESSED)
+				e = e.crash(options{smsc: e.smsc})
+				e.report("a")
+			} else {
+				e.report("a")
+				if n := len(e.events()); n != 0 {
+					t.Fatalf("%d events before the response", n)
+				}
+				answer(accepted("a"))
+				e.want(1, messages.State_PROCESSED)
+			}
+			events := e.events()
+			if len(events) != 1 || string(events[0].Id) != string(id(1)) || events[0].GetReceipt().GetState() != messages.State_DELIVERED ||
+				events[0].GetReceipt().SmscId != "a" || events[0].GetReceipt().Parts != 1 {
+				t.Fatalf("%s: events %v", order, events)
+			}
+			e.report("a") // again: it has no part any more
+			if n := len(e.events()); n != 1 {
+				t.Errorf("%s: %d events", order, n)
+			}
+		})
+	}
+}
+
+func TestReceiptsOfOneIDGoToTheOldestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, options{})
+		for seq := uint64(1); seq <= 2; seq++ {
+			e.handOn(message(seq, "+639170000001", fmt.Sprint(seq)))
+			e.smsc.expect(fmt.Sprint(seq))(accepted("same"))
+			e.want(seq, messages.State_PROCESSED)
+		}
+		e.report("same")
+		e.report("same")
+		events := e.events()
+		if len(events) != 2 || string(events[0].Id) != string(id(1)) || string(events[1].Id) != string(id(2)) {
+			t.Errorf("events %v", events)
+		}
+		e.store.TrimEvents(1)
+		synctest.Wait()
+		if left, err := e.store.EventsAfter(0, 10); err != nil || len(left) != 1 || left[0].Number != 2 || e.store.EventsKept() != 1 {
+			t.Errorf("after trimming 1: %v, %v", left, err)
+		}
+	})
+}
+
+func TestParkedReceiptsAreBoundedAndForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, options{inlet: func(c *InletConfig) { c.MaxParked = 2; c.ParkReceipts = time.Hour }})
+		for i := range 3 {
+			e.report(fmt.Sprint("early", i))
+			time.Sleep(time.Second)
+		}
+		if e.counts.get("receipt parked") != 3 || e.counts.get("receipt forgotten") != 1 {
+			t.Fatalf("counts %v", e.counts.n)
+		}
+		e.handOn(message(1, "+639170000001", "one"))
+		answer := e.smsc.expect("one")
+		answer(accepted("early0")) // forgotten
+		e.want(1, messages.State_PROCESSED)
+		e.handOn(message(2, "+639170000001", "two"))
+		e.smsc.expect("two")(accepted("early1"))
+		e.want(2, messages.State_PROCESSED)
+		if n := len(e.events()); n != 1 {
+			t.Fatalf("%d events, want the one for early1", n)
+		}
+		time.Sleep(2 * time.Hour)
+		e.handOn(message(3, "+639170000001", "three"))
+		e.smsc.expect("three")(accepted("early2")) // too old
+		e.want(3, messages.State_PROCESSED)
+		if n := len(e.events()); n != 1 {
+			t.Errorf("%d events", n)
+		}
+	})
+}
