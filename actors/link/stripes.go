@@ -147,11 +147,16 @@ func (s *stripes) heard() []uint64 {
 	return h
 }
 
-// silent lists the stripes from which nothing came for d.
+// deafAfter is how long a frame may go unheard of. It bounds what is remembered
+// of a peer that speaks and never says what it hears.
+const deafAfter = 30 * time.Second
+
+// silent lists the stripes from which nothing came for d, or on which nothing
+// has been heard of for long.
 func (s *stripes) silent(d time.Duration, now time.Time) []int {
 	var quiet []int
 	for i, x := range s.all {
-		if x != nil && now.Sub(x.lastIn) > d {
+		if x != nil && (now.Sub(x.lastIn) > d || len(x.waiting) > 0 && now.Sub(x.waiting[0].at) > max(d, deafAfter)) {
 			quiet = append(quiet, i)
 		}
 	}
