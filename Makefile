@@ -9,7 +9,7 @@ GOFILES  = $(shell git ls-files --cached --others --exclude-standard '*.go' | gr
 TIME    ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check demo lint fmt format generate generated fuzz transcripts race
+.PHONY: help build test check bench-wan demo lint fmt format generate generated fuzz transcripts race
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ check: format generated lint race ## what CI runs: format, generated code, lint,
 
 race:
 	CGO_ENABLED=1 RINGWAY_NO_SKIP=1 go test -race ./...
+
+# FLAGS: see bin/benchwan -h. FLAGS='-loss 2,5' goes through wanem, as root.
+bench-wan: ## speed over a WAN against a bare client beside the SMSC; FLAGS='-for 5s' is quicker
+	CGO_ENABLED=0 go build -trimpath -o bin/benchwan ./tests/benchwan
+	bin/benchwan $(FLAGS)
 
 lint: ## go vet and golangci-lint
 	go vet ./...
