@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/nodes/store/kv"
@@ -80,6 +81,12 @@ func Open(opts Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// What the SMSC waits for (outcomes, intents, messages from handsets) is written
+// at once; the rest goes along, or waits a little: each fsync of its own would
+// hold up the session that stops and waits.
+func (s *Store) soon() kv.Spaced     { return s.db.Spaced(2 * time.Millisecond) }
+func (s *Store) whenever() kv.Spaced { return s.db.Spaced(20 * time.Millisecond) }
 
 func (s *Store) load() error {
 	var err error

@@ -195,7 +195,7 @@ func (s *Store) expect(tx *kv.Tx, p journal.Sent) (writes []write, event []byte,
 func (s *Store) Report(r journal.Report, done func(journal.Reported, error)) {
 	var reported journal.Reported
 	writes := notes(r.Put)
-	s.db.Update(func(tx *kv.Tx) error {
+	s.soon().Update(func(tx *kv.Tx) error {
 		reported = journal.Reported{}
 		put(tx, writes)
 		key, value, err := first(tx, correlation('c', r.SMSC, r.SMSCID))
@@ -387,7 +387,7 @@ func (s *Store) TrimEvents(n uint64) {
 	}
 	b.Set(meta("trimmed"), be64(n))
 	s.trimmed.Store(n)
-	s.db.Commit(&b, nil)
+	s.whenever().Commit(&b, nil)
 }
 
 // NotifyEvents implements journal.StatusLog.

@@ -169,10 +169,15 @@ func refusal(err error) bool {
 
 var errBadCall = errors.New("hubstore: refused")
 
+// spacing is the least time between the beginnings of two groups of writes: a
+// lone write does not wait, a busy hub spends fewer fsyncs, and a message's ways
+// through the hub take a few milliseconds of a round trip at most.
+const spacing = 2 * time.Millisecond
+
 // update runs f on the committer and done when what it wrote is durable.
 func (s *Store) update(f func(t *tx) error, done func(error)) {
 	t := &tx{s: s}
-	s.db.Update(func(k *kv.Tx) error {
+	s.db.Spaced(spacing).Update(func(k *kv.Tx) error {
 		if s.broken != nil {
 			return s.broken
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -66,6 +67,12 @@ func Open(opts Options) (*DB, error) {
 	}
 	d := &DB{opts: opts, log: opts.Logger, lock: lock}
 	d.arrived = sync.NewCond(&d.mu)
+	d.alarm = time.AfterFunc(time.Hour, func() {
+		d.mu.Lock() // else it could pass between due and Wait
+		defer d.mu.Unlock()
+		d.arrived.Broadcast()
+	})
+	d.alarm.Stop()
 	if err = identify(opts); err == nil {
 		err = d.openPebble()
 	}

@@ -1,0 +1,162 @@
+package edgestore
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/store/kv"
+)
+
+func open(t *testing.T, fs vfs.FS) *Store {
+	t.Helper()
+	s, err := Open(Options{KV: kv.Options{Dir: "edge", FS: fs, Node: "edge/manila-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// wait runs a write and returns its error.
+func wait(write func(done func(error))) error {
+	over := make(chan error, 1)
+	write(func(err error) { over <- err })
+	return <-over
+}
+
+func must(t *testing.T, write func(done func(error))) {
+	t.Helper()
+	if err := wait(write); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func text(id, from string) *messages.Message {
+	return &messages.Message{Id: []byte(id), From: from, To: "63917000", Text: id}
+}
+
+func retrieve(t *testing.T, s *Store, first uint64, most int) (entries []journal.Entry, err error) {
+	t.Helper()
+	over := make(chan struct{})
+	s.Up().Retrieve(first, most, func(e []journal.Entry, got error) { entries, err = e, got; close(over) })
+	<-over
+	return entries, err
+}
+
+func TestInstanceAndEpochStay(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, fs)
+	must(t, func(done func(error)) { s.SetHighestEpoch(7, done) })
+	if err := wait(func(done func(error)) { s.SetHighestEpoch(6, done) }); !errors.Is(err, journal.ErrFenced) {
+		t.Errorf("a lower epoch: %v", err)
+	}
+	must(t, func(done func(error)) { s.SetHighestEpoch(7, done) })
+	again := open(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+	if again.HighestEpoch() != 7 || len(s.Instance()) != 16 || string(again.Instance()) != string(s.Instance()) {
+		t.Errorf("epoch %d, instance %x, was %x", again.HighestEpoch(), again.Instance(), s.Instance())
+	}
+	if other := open(t, vfs.NewMem()); string(other.Instance()) == string(s.Instance()) {
+		t.Error("two journals with one instance")
+	}
+}
+
+func TestI10_UpRingAssignsDurably(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, fs)
+	woken := 0
+	s.Up().Notify(func() { woken++ })
+	late := text("late", "+1")
+	late.DeadlineUnixMs = time.Now().Add(-time.Minute).UnixMilli()
+	must(t, func(done func(error)) {
+		s.Receive(journal.Intake{Messages: []*messages.Message{text("a", "+1"), late, text("b", "+2"), text("c", "+1"), text("d", "+1")}}, done)
+	})
+	if s.Up().Waiting() != 5 || woken != 1 {
+		t.Fatalf("%d waiting, woken %d times", s.Up().Waiting(), woken)
+	}
+	entries, err := retrieve(t, s, 1, 3)
+	if err != nil || len(entries) != 3 || entries[2].Seq != 3 || entries[2].After != 1 || entries[1].After != 0 || entries[2].Message.Text != "c" {
+		t.Fatalf("retrieved %v, %v", entries, err)
+	}
+	if _, err := retrieve(t, s, 3, 1); err == nil {
+		t.Fatal("a sequence was given twice")
+	}
+	must(t, func(done func(error)) { s.Up().Processed(entries[0], nil, done) })
+
+	s = open(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+	state, err := s.Up().Load()
+	if err != nil || state.LastRetrieved != 3 || len(state.Held) != 2 || state.Held[0].Seq != 2 || s.Up().Waiting() != 1 {
+		t.Fatalf("after the restart %+v, %v, %d waiting", state, err, s.Up().Waiting())
+	}
+	if entries, err = retrieve(t, s, 4, 10); err != nil || len(entries) != 1 || entries[0].After != 3 || s.Up().Waiting() != 0 {
+		t.Fatalf("retrieved %v, %v", entries, err)
+	}
+	for _, e := range append(state.Held, entries...) {
+		must(t, func(done func(error)) { s.Up().Processed(e, nil, done) })
+	}
+	must(t, func(done func(error)) { s.Receive(journal.Intake{Messages: []*messages.Message{text("e", "+1")}}, done) })
+	if entries, err = retrieve(t, s, 5, 10); err != nil || len(entries) != 1 || entries[0].After != 0 {
+		t.Fatalf("retrieved %v, %v: nothing with this key is unprocessed", entries, err)
+	}
+}
+
+func TestDownMirrorKeepsUntilReleased(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, fs)
+	for seq := uint64(1); seq <= 3; seq++ {
+		must(t, func(done func(error)) {
+			s.Down().Keep(journal.Entry{Seq: seq, After: seq - 1, Message: text(fmt.Sprint(seq), "maria")}, done)
+		})
+	}
+	must(t, func(done func(error)) {
+		s.Record(journal.OutletStep{Results: []journal.SlotResult{{Seq: 2, Result: &messages.Result{State: messages.State_PROCESSED}}}}, done)
+	})
+	s.Down().Release(1, []uint64{1})
+	must(t, func(done func(error)) { s.Receive(journal.Intake{}, done) }) // the release is done
+
+	s = open(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+	state, err := s.Down().Load()
+	if err != nil || state.Released != 1 || len(state.Held) != 2 || state.Held[0].Seq != 2 || state.Held[0].After != 1 ||
+		state.Held[0].Result.GetState() != messages.State_PROCESSED || state.Held[1].Result != nil {
+		t.Fatalf("mirror %+v, %v", state, err)
+	}
+	if _, found, _ := s.Result(2, []byte("another")); found {
+		t.Error("the result of another message was found")
+	}
+}
+
+func TestTasksAndTheirNumbersSurvive(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, fs)
+	slot := &journal.Task{Seq: 300, ID: []byte("slot"), Reference: 44, Intent: "globe/0", Attempts: 3, Doubled: true, Refusals: 2,
+		RetryAt: time.UnixMilli(1_700_000_000_000), Parts: []journal.PartDone{{State: messages.State_PROCESSED, ID: "x"}, {State: messages.State_UNKNOWN}}}
+	deferred := &journal.Task{Seq: 5, ID: []byte("deferred"), Deferred: true, Message: text("deferred", "maria")}
+	must(t, func(done func(error)) {
+		s.Record(journal.OutletStep{Tasks: []*journal.Task{slot}, Defer: []*journal.Task{deferred}}, done)
+	})
+	s = open(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+	if ids := s.Deferred(); len(ids) != 1 || string(ids[0]) != "deferred" {
+		t.Errorf("deferred %q", ids)
+	}
+	var tasks []*journal.Task
+	must(t, func(done func(error)) {
+		s.LoadOutlet(func(found []*journal.Task, err error) { tasks = found; done(err) })
+	})
+	if len(tasks) != 2 || tasks[0].Message.GetText() != "deferred" || !tasks[0].RetryAt.IsZero() {
+		t.Fatalf("tasks %+v", tasks)
+	}
+	got := tasks[1]
+	if got.Seq != 300 || got.Reference != 44 || got.Intent != "globe/0" || got.Attempts != 3 || !got.Doubled || got.Refusals != 2 ||
+		!got.RetryAt.Equal(slot.RetryAt) || len(got.Parts) != 2 || got.Parts[0] != slot.Parts[0] || got.Parts[1] != slot.Parts[1] || got.Deferred {
+		t.Errorf("task %+v, was %+v", got, slot)
+	}
+	must(t, func(done func(error)) { s.Record(journal.OutletStep{Ended: tasks}, done) })
+	if len(s.Deferred()) != 0 {
+		t.Error("still deferred")
+	}
+}
