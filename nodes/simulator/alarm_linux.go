@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alarm is a one-shot timer that is exact to some 20 µs: the runtime's own
-// timers come up to a millisecond late in an idle process, as long as a whole
-// message takes.
+// alarm is a one-shot timer that wakes some 100 µs late, as long as it takes
+// to wake a goroutine: the runtime's own timers come up to a millisecond late in
+// an idle process, as long as a whole message takes.
 type alarm struct {
 	C    chan struct{} // capacity 1
 	fd   int

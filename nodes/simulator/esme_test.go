@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/cimd2"
 	"github.com/ringway-im/ringway/smsc/smpp"
@@ -16,6 +18,8 @@ import (
 )
 
 var protocols = []smsc.Protocol{cimd2.Protocol, smpp.Protocol}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // deadline bounds every wait of these tests.
 const deadline = 10 * time.Second
@@ -28,6 +32,7 @@ type esme struct {
 	events  chan smsc.Event
 	bound   chan struct{}
 	ended   chan error // of the session; buffered
+	over    chan struct{}
 	timers  sync.Map
 
 	mu       sync.Mutex
@@ -69,8 +74,14 @@ func dial(t testing.TB, s *Simulator, p smsc.Protocol, cfg smsc.Config) *esme {
 	}
 	e := &esme{
 		t: t, conn: conn, machine: p.New(cfg), events: make(chan smsc.Event, 64),
-		bound: make(chan struct{}), ended: make(chan error, 1), answers: map[uint64]chan smsc.Outcome{},
+		bound: make(chan struct{}), ended: make(chan error, 1), over: make(chan struct{}), answers: map[uint64]chan smsc.Outcome{},
 		deliver: make(chan smsc.Deliver, 10000), receipts: make(chan smsc.Receipt, 10000),
+	}
+	post := func(ev smsc.Event) {
+		select {
+		case e.events <- ev:
+		case <-e.over:
+		}
 	}
 	go func() {
 		r := bufio.NewReader(conn)
@@ -79,26 +90,25 @@ func dial(t testing.TB, s *Simulator, p smsc.Protocol, cfg smsc.Config) *esme {
 			syntax := (*smsc.SyntaxError)(nil)
 			switch {
 			case err == nil:
-				e.events <- smsc.Received{Packet: packet}
+				post(smsc.Received{Packet: packet})
 			case errors.As(err, &syntax):
-				e.events <- smsc.Garbled{Err: err}
+				post(smsc.Garbled{Err: err})
 				if syntax.Fatal {
 					return
 				}
 			default:
-				e.events <- smsc.Disconnected{Err: err}
+				post(smsc.Disconnected{Err: err})
 				return
 			}
 		}
 	}()
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(e.over)
 		e.run()
 	}()
 	t.Cleanup(func() {
 		_ = conn.Close()
-		<-done
+		<-e.over
 	})
 	return e
 }

@@ -25,6 +25,7 @@ func call(t *testing.T, server, method, path, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer http.DefaultClient.CloseIdleConnections()
 	defer answer.Body.Close()
 	octets, err := io.ReadAll(answer.Body)
 	if err != nil {

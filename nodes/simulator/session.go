@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,6 +51,10 @@ type timer struct {
 	at time.Time
 }
 
+// lead is how much earlier than needed the alarm is set: it takes about that
+// long for a goroutine to be woken. The rest is waited for awake.
+const lead = 100 * time.Microsecond
+
 // flushAt is how many octets wait at most for more to be written with them.
 const flushAt = 64 << 10
 
@@ -85,6 +90,12 @@ func (s *session) run() {
 			s.handle(ev)
 		case <-s.wake:
 		case <-s.alarm.C:
+			if time.Until(s.armed) > lead {
+				continue // it rang for what was set earlier
+			}
+			for time.Now().Before(s.armed) {
+				runtime.Gosched()
+			}
 			s.armed = time.Time{}
 		case <-s.ctx.Done():
 			s.handle(smsc.Logout{})
@@ -255,7 +266,7 @@ func (s *session) arm(now time.Time) {
 		return
 	}
 	s.armed = first
-	s.alarm.set(first.Sub(now))
+	s.alarm.set(first.Sub(now) - lead)
 }
 
 func (s *session) flush() {

@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,11 +73,11 @@ type Stats struct {
 	GarbageSent      uint64 `json:"garbage_sent"`
 	Garbled          uint64 `json:"garbled"` // packets received that break the protocol's syntax
 	LoginsRefused    uint64 `json:"logins_refused"`
-	Sessions         int    `json:"sessions"`       // bound at this moment
-	MaxUnanswered    int    `json:"max_unanswered"` // most submits ever unanswered in one session
-	ReceivedTexts    uint64 `json:"received_texts"` // whole texts, all handsets
-	HandsetMessages  uint64 `json:"handset_messages"`
-	Duplicates       uint64 `json:"duplicates"` // parts of long texts that had come before; a short text's repetition cannot be told
+	Sessions         int    `json:"sessions"`         // bound at this moment
+	MaxUnanswered    int    `json:"max_unanswered"`   // most submits ever unanswered in one session
+	ReceivedTexts    uint64 `json:"received_texts"`   // whole texts, all handsets
+	HandsetMessages  uint64 `json:"handset_messages"` // those kept: none with Config.Discard
+	Duplicates       uint64 `json:"duplicates"`       // parts of long texts that had come before; a short text's repetition cannot be told
 	ReceiptsSent     uint64 `json:"receipts_sent"`
 	ReceiptsPending  uint64 `json:"receipts_pending"` // at this moment
 	ReceiptsRefused  uint64 `json:"receipts_refused"` // for good
@@ -295,7 +296,7 @@ func (s *Simulator) ended(session *session) {
 		s.sessions--
 	}
 	delete(s.idle, session)
-	for _, it := range session.refused {
+	for _, it := range slices.Backward(session.refused) {
 		s.store.giveBack(it)
 	}
 	if s.store.anything() {

@@ -512,6 +512,19 @@ func TestOneAtATime(t *testing.T) {
 				t.Errorf("answer %d after %v", i, took)
 			}
 		}
+		begun = time.Now()
+		h := phone(t, s, subscriber)
+		for range 3 {
+			if err := h.Send(service, "hello"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 3 {
+			get(t, e.deliver, "deliver")
+			if took := time.Since(begun); took < time.Duration(i+1)*latency {
+				t.Errorf("deliver %d after %v", i, took)
+			}
+		}
 		if got := s.Stats().MaxUnanswered; got != 5 {
 			t.Errorf("most unanswered: %d, want 5", got)
 		}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,10 @@ type making struct {
 	done     []text.Piece // of the text last completed under this key
 	suspects int          // pieces that only repeat done: strays of a resent text, unless all of them come
 }
+
+// maxMaking is how many texts a handset keeps the parts of before it forgets
+// those that are whole.
+const maxMaking = 16
 
 // item is something for the ESME: a receipt, or a part from a handset.
 type item struct {
@@ -208,6 +213,9 @@ func (st *store) receive(h *handset, part smsc.Part, now time.Time) {
 	}
 	st.received(h, key.From, m.coding, data, len(m.pieces), now)
 	m.done, m.pieces, m.suspects = m.pieces, nil, 0
+	if len(h.making) > maxMaking {
+		maps.DeleteFunc(h.making, func(_ text.Key, other *making) bool { return len(other.pieces) == 0 && other != m })
+	}
 }
 
 func (st *store) received(h *handset, from string, coding text.Coding, data []byte, parts int, now time.Time) {
