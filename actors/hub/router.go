@@ -94,9 +94,7 @@ func (r *router) onHandOn(ctx actor.Context, m *messages.HandOn) {
 	}
 }
 
-// route decides about the handset's first waiting text and has it delivered. An
-// empty text beside a release means that nothing but the release reaches the
-// inbox: the handset has answered with a name alone.
+// route decides about the handset's first waiting text and has it delivered.
 func (r *router) route(ctx actor.Context, handset string) {
 	m := r.waiting[handset][0]
 	situation, kept, err := r.situation(m.Message)

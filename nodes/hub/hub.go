@@ -109,10 +109,11 @@ type Hub struct {
 
 	fatal chan error // capacity 1: the store is dead
 
-	mu       sync.Mutex
-	notReady map[string]error
-	closed   bool
-	edges    []*edge
+	mu            sync.Mutex
+	notReady      map[string]error
+	closed        bool
+	edges         []*edge
+	subscriptions map[*Subscription]bool
 
 	startOnce    sync.Once
 	startErr     error
@@ -128,7 +129,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, passwordCost: bcrypt.DefaultCost, fatal: make(chan error, 1), notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
+	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, passwordCost: bcrypt.DefaultCost, fatal: make(chan error, 1), subscriptions: map[*Subscription]bool{}, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
 	h.route = h.longestPrefix
 	for _, option := range options {
 		option(h)
@@ -229,6 +230,7 @@ func (h *Hub) Close() error {
 	if err := h.system.Root.StopFuture(h.clients).Wait(); err != nil {
 		h.log.Warn("clients did not stop", zap.Error(err))
 	}
+	h.endSubscriptions()
 	if err := h.store.Close(); err != nil {
 		return fmt.Errorf("hub: closing the store: %w", err)
 	}

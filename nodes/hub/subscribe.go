@@ -31,6 +31,7 @@ type Subscription struct {
 	C <-chan []Event
 
 	system *actor.ActorSystem
+	end    func() // closes C; again does nothing
 	mu     sync.Mutex
 	device *actor.PID
 	closed bool
@@ -49,13 +50,30 @@ func (h *Hub) Subscribe(user string, o SubscribeOptions) (*Subscription, error) 
 	}
 	batches := make(chan []Event, 1) // the device sends one for each More: never more than fits
 	s := &Subscription{C: batches, system: h.system}
+	s.end = sync.OnceFunc(func() { close(batches) })
+	h.subscriptions[s] = true
 	h.system.Root.Send(h.clients, &hubactors.Attach{User: user, Device: hubactors.DeviceConfig{
 		Name: o.Device, Resume: o.Resume, After: o.After, FinalOnly: o.FinalOnly,
 		Attached: s.attached,
 		Deliver:  func(events []journal.UserEvent) { batches <- events },
-		Detached: func() { close(batches) },
+		Detached: func() {
+			s.end()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			delete(h.subscriptions, s)
+		},
 	}})
 	return s, nil
+}
+
+// endSubscriptions closes those whose device never began: the actors were
+// stopped before they came to it.
+func (h *Hub) endSubscriptions() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.subscriptions {
+		s.end()
+	}
 }
 
 func (s *Subscription) attached(device *actor.PID) bool {
@@ -69,7 +87,7 @@ func (s *Subscription) attached(device *actor.PID) bool {
 func (s *Subscription) More() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
+	if !s.closed && s.device != nil {
 		s.system.Root.Send(s.device, hubactors.More{})
 	}
 }
