@@ -70,7 +70,7 @@ type Task struct {
 	Refusals uint32    // temporary ones in a row
 	RetryAt  time.Time // earliest next attempt, when Refusals > 0
 
-	Message *messages.Message `json:"-"`
+	Message *messages.Message // of LoadOutlet and OutletStep.Defer
 }
 
 // PartDone is one part's outcome.

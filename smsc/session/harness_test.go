@@ -279,6 +279,12 @@ func message(seq uint64, to, body string) *messages.Message {
 	}
 }
 
+// settle waits for writes that have time.
+func (e *edge) settle() {
+	time.Sleep(50 * time.Millisecond)
+	synctest.Wait()
+}
+
 // handOn has the mirror keep a message, and a slot hand it on.
 func (e *edge) handOn(m *messages.Message) {
 	e.t.Helper()

@@ -64,7 +64,7 @@ func (e *edge) up() []*messages.Message {
 			found = append(found, entry.Message)
 		}
 	})
-	synctest.Wait()
+	e.settle()
 	return found
 }
 
@@ -87,7 +87,8 @@ func TestReassemblyInAnyOrderWithDuplicates(t *testing.T) {
 		body := strings.Repeat("ang bilis ng pagdating ", 20)
 		parts := pieces(t, "+639170000001", body, 200)
 		other := pieces(t, "+639170000002", body, 200)
-		e := newEdge(t, options{})
+		within := func(c *InletConfig) { c.AssembleWithin = 2 * time.Hour }
+		e := newEdge(t, options{inlet: within})
 		e.accept(parts[2])
 		e.accept(other[0])
 		e.accept(parts[0])
@@ -95,7 +96,7 @@ func TestReassemblyInAnyOrderWithDuplicates(t *testing.T) {
 		if e.store.Up().Waiting() != 0 {
 			t.Fatal("the text went on before it was whole")
 		}
-		e = e.crash(options{smsc: e.smsc}) // parts are durable
+		e = e.crash(options{smsc: e.smsc, inlet: within}) // parts are durable
 		for _, p := range parts[3:] {
 			e.accept(p)
 		}
@@ -104,11 +105,11 @@ func TestReassemblyInAnyOrderWithDuplicates(t *testing.T) {
 		if len(ms) != 1 || ms[0].Text != body || ms[0].From != "+639170000001" {
 			t.Fatalf("up queue %v", ms)
 		}
-		time.Sleep(24*time.Hour + 2*time.Minute)
+		time.Sleep(2*time.Hour + 2*time.Minute)
 		synctest.Wait()
 		ms = e.up()
 		if len(ms) != 1 || ms[0].From != "+639170000002" || ms[0].Text != text.Decode(other[0].Coding, other[0].Data) || e.counts.get("incomplete") != 1 {
-			t.Errorf("after a day %v, want what is there of the other text", ms)
+			t.Errorf("after two hours %v, want what is there of the other text", ms)
 		}
 	})
 }
@@ -239,7 +240,7 @@ func TestReceiptsOfOneIDGoToTheOldestFirst(t *testing.T) {
 			t.Errorf("events %v", events)
 		}
 		e.store.TrimEvents(1)
-		synctest.Wait()
+		e.settle()
 		if left, err := e.store.EventsAfter(0, 10); err != nil || len(left) != 1 || left[0].Number != 2 || e.store.EventsKept() != 1 {
 			t.Errorf("after trimming 1: %v, %v", left, err)
 		}

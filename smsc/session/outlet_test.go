@@ -310,9 +310,19 @@ func TestRateIsPacedEvenly(t *testing.T) {
 			e.handOn(message(seq, fmt.Sprint("+63917000000", seq), fmt.Sprint(seq)))
 		}
 		e.smsc.expect("1")(accepted("1"))
-		for seq := 2; seq <= 5; seq++ {
+		e.smsc.expect("2")(accepted("2"))
+		for seq := 3; seq <= 5; seq++ {
 			e.smsc.silent(99 * time.Millisecond)
 			e.smsc.expect(fmt.Sprint(seq))(accepted(fmt.Sprint(seq)))
+		}
+		began := time.Now()
+		time.Sleep(time.Second)
+		e.handOn(message(6, "+639170000006", "6")) // after a pause nothing is made up for
+		e.handOn(message(7, "+639170000007", "7"))
+		e.smsc.expect("6")(accepted("6"))
+		e.smsc.expect("7")(accepted("7"))
+		if took := time.Since(began); took < 1090*time.Millisecond {
+			t.Errorf("two parts in a burst after a pause: %v", took-time.Second)
 		}
 	})
 }

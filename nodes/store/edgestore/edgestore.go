@@ -10,12 +10,12 @@
 //	mcount                 number: the n of c and p below, last given
 //	d<seq>                 Data: entry of the down mirror
 //	r<seq>                 Result of that entry
-//	t<id>                  Task (JSON): unfinished, in a slot or in the retry queue
+//	t<id>                  Task (codec.go): unfinished, in a slot or in the retry queue
 //	k<id>                  Message of a deferred task: the retry queue
 //	q<n>                   Message: the queue behind the up ring
 //	u<seq>                 Data: entry of the up ring
 //	e<number>              Event of the status log
-//	c<smsc><smsc id><n>    Sent (JSON): a receipt is expected
+//	c<smsc><smsc id><n>    Sent (codec.go): a receipt is expected
 //	p<smsc><smsc id><n>    Report (JSON): parked until the part's id is known
 //	x<unix ms><key of c>   when it expires; y<unix ms><key of p> likewise
 //	i<name>                the inlet's notes

@@ -99,7 +99,9 @@ func TestI10_UpRingAssignsDurably(t *testing.T) {
 	for _, e := range append(state.Held, entries...) {
 		must(t, func(done func(error)) { s.Up().Processed(e, nil, done) })
 	}
-	must(t, func(done func(error)) { s.Receive(journal.Intake{Messages: []*messages.Message{text("e", "+1")}}, done) })
+	must(t, func(done func(error)) {
+		s.Receive(journal.Intake{Messages: []*messages.Message{text("e", "+1")}}, done)
+	})
 	if entries, err = retrieve(t, s, 5, 10); err != nil || len(entries) != 1 || entries[0].After != 0 {
 		t.Fatalf("retrieved %v, %v: nothing with this key is unprocessed", entries, err)
 	}

@@ -19,8 +19,8 @@ func (s *Store) LoadOutlet(done func([]*journal.Task, error)) {
 	s.db.Update(func(tx *kv.Tx) error {
 		var bad error
 		err := tx.Scan([]byte{'t'}, []byte{'t' + 1}, func(key, value []byte) bool {
-			t := new(journal.Task)
-			if bad = json.Unmarshal(value, t); bad != nil {
+			var t *journal.Task
+			if t, bad = decodeTask(value); bad != nil {
 				bad = fmt.Errorf("edgestore: task %x: %w", key[1:], bad)
 				return false
 			}
@@ -100,11 +100,7 @@ func (s *Store) Record(step journal.OutletStep, done func(error)) {
 
 func encodeStep(step journal.OutletStep) (writes []write, events [][]byte, err error) {
 	for _, t := range append(append([]*journal.Task(nil), step.Tasks...), step.Defer...) {
-		value, err := json.Marshal(t)
-		if err != nil {
-			return nil, nil, fmt.Errorf("edgestore: encode task: %w", err)
-		}
-		writes = append(writes, write{named('t', t.ID), value})
+		writes = append(writes, write{named('t', t.ID), encodeTask(t)})
 	}
 	for _, t := range step.Defer {
 		value, err := marshal(t.Message)
@@ -182,13 +178,9 @@ func (s *Store) expect(tx *kv.Tx, p journal.Sent) (writes []write, event []byte,
 			return []write{{key: expiry('y', r.Until, key)}}, event, nil
 		}
 	}
-	value, err := json.Marshal(p)
-	if err != nil {
-		return nil, nil, fmt.Errorf("edgestore: encode sent part: %w", err)
-	}
 	s.count++
 	key := binary.BigEndian.AppendUint64(correlation('c', p.SMSC, p.SMSCID), s.count)
-	return []write{{key, value}, {expiry('x', p.Until, key), key}, {meta("count"), be64(s.count)}}, nil, nil
+	return []write{{key, encodeSent(p)}, {expiry('x', p.Until, key), key}, {meta("count"), be64(s.count)}}, nil, nil
 }
 
 // Report implements journal.Inlet.
@@ -203,10 +195,11 @@ func (s *Store) Report(r journal.Report, done func(journal.Reported, error)) {
 			return err
 		}
 		if key != nil {
-			var p journal.Sent
-			if err := json.Unmarshal(value, &p); err != nil {
+			p, err := decodeSent(value)
+			if err != nil {
 				return fmt.Errorf("edgestore: sent part: %w", err)
 			}
+			p.SMSCID = r.SMSCID
 			event, err := receiptEvent(p, r)
 			if err != nil {
 				return err
