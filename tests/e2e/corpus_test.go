@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/nodes/demo"
+)
+
+// corpus returns real texts: the sample that is part of the project, or all of
+// the files that RINGWAY_SMS_CORPUS names (.jsonl or .jsonl.gz, a line {"text"}).
+func corpus(t *testing.T) (texts []string) {
+	t.Helper()
+	files := os.Getenv("RINGWAY_SMS_CORPUS")
+	if files == "" {
+		files = "../../smsc/text/testdata/nus-sms.jsonl"
+	}
+	for name := range strings.SplitSeq(files, ",") {
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatalf("RINGWAY_SMS_CORPUS: %v", err)
+		}
+		defer file.Close()
+		var reader io.Reader = file
+		if strings.HasSuffix(name, ".gz") {
+			if reader, err = gzip.NewReader(file); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		lines := bufio.NewScanner(reader)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var line struct{ Text string }
+			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Text == "" {
+				t.Fatalf("%s: %q: %v", name, lines.Text(), err)
+			}
+			texts = append(texts, line.Text)
+		}
+		if err := lines.Err(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	return texts
+}
+
+// Every text of the corpus goes from people to handsets and from handsets to
+// people, and comes unchanged, once, in each recipient's order.
+func TestCorpus(t *testing.T) {
+	texts := corpus(t)
+	for _, protocol := range []string{"cimd2", "smpp"} {
+		t.Run(protocol, func(t *testing.T) {
+			s := start(t, demo.RigConfig{Protocol: protocol, RTT: 20 * time.Millisecond, Receipts: true})
+			s.smsc.call("PUT", "/faults", map[string]any{"latency": "0ms"}, nil)
+			f := newFlow(s.hub, s.smsc, demo.Number, 4, 24)
+			begin := time.Now()
+			f.meet()
+			for i, text := range texts {
+				f.down(i%len(f.handsets), text)
+			}
+			for i, text := range texts {
+				f.up((i*7)%len(f.handsets), text)
+			}
+			limit := 20*time.Second + time.Duration(len(texts))*10*time.Millisecond
+			f.settle(limit)
+			took := time.Since(begin)
+			f.check()
+			t.Logf("%d texts down and %d up, each unchanged and once, %.0f a second in all", f.downs, f.ups, float64(f.downs+f.ups)/took.Seconds())
+		})
+	}
+}
+
+// flow is traffic between people and handsets, each handset with one person.
+type flow struct {
+	t        testing.TB
+	hub      api
+	smsc     smscAPI
+	number   string // that handsets answer
+	people   []*person
+	handsets []string
+
+	downs, ups int
+	toHandset  map[string][]string            // by handset
+	toPerson   map[string]map[string][]string // by person and handset
+}
+
+func newFlow(hub api, smsc smscAPI, number string, people, handsets int) *flow {
+	hub.t.Helper()
+	f := &flow{t: hub.t, hub: hub, smsc: smsc, number: number, toHandset: map[string][]string{}, toPerson: map[string]map[string][]string{}}
+	for i := range people {
+		p := newPerson(hub, fmt.Sprintf("person-%d", i+1)).online()
+		f.people = append(f.people, p)
+		f.toPerson[p.name] = map[string][]string{}
+	}
+	for i := range handsets {
+		f.handsets = append(f.handsets, fmt.Sprintf("%s%07d", demo.Prefix, i+1))
+	}
+	return f
+}
+
+// with is who talks with a handset.
+func (f *flow) with(handset int) *person { return f.people[handset%len(f.people)] }
+
+// down has a handset's person send it a text.
+func (f *flow) down(handset int, text string) {
+	number := f.handsets[handset]
+	f.with(handset).send(number, text)
+	f.toHandset[number] = append(f.toHandset[number], text)
+	f.downs++
+}
+
+// up has a handset answer its person.
+func (f *flow) up(handset int, text string) {
+	f.t.Helper()
+	number := f.handsets[handset]
+	if err := f.smsc.send(number, f.number, text); err != nil {
+		f.t.Fatal(err)
+	}
+	of := f.toPerson[f.with(handset).name]
+	of[number] = append(of[number], text)
+	f.ups++
+}
+
+// meet has each handset hear from its person first: then it is clear whom an
+// answer is for.
+func (f *flow) meet() {
+	f.t.Helper()
+	for i := range f.handsets {
+		f.down(i, "hello")
+	}
+	eventually(f.t, 20*time.Second, func() string { return atLeast("accepted", f.accepted(), f.downs) })
+	eventually(f.t, 20*time.Second, func() string { return atLeast("received by handsets", f.smsc.stats().Received, f.downs) })
+}
+
+func (f *flow) accepted() (n int) {
+	for _, p := range f.people {
+		n += p.accepted()
+	}
+	return n
+}
+
+func (f *flow) cameUp() (n int) {
+	for _, p := range f.people {
+		n += p.gotAll()
+	}
+	return n
+}
+
+func (f *flow) finals() (n int) {
+	for _, p := range f.people {
+		for _, k := range p.finals() {
+			n += k
+		}
+	}
+	return n
+}
+
+// settle waits until all has come, and everything is known of it.
+func (f *flow) settle(limit time.Duration) {
+	f.t.Helper()
+	eventually(f.t, limit, func() string {
+		if missing := atLeast("accepted", f.accepted(), f.downs); missing != "" {
+			return missing
+		}
+		if missing := atLeast("came up", f.cameUp(), f.ups); missing != "" {
+			return missing
+		}
+		if missing := atLeast("came down", f.smsc.stats().Received, f.downs); missing != "" {
+			return missing
+		}
+		if missing := atLeast("final", f.finals(), f.downs); missing != "" {
+			return missing
+		}
+		return f.idle()
+	})
+}
+
+// idle says what is still under way: nothing waits, every slot is free, and the
+// SMSC has nothing more to hand over.
+func (f *flow) idle() string {
+	type pointers struct {
+		LastRetrieved uint64 `json:"last_retrieved"`
+		LastProcessed uint64 `json:"last_processed"`
+	}
+	var rings struct {
+		Edges []struct {
+			ID        string
+			Hub, Edge map[string]struct {
+				Pointers pointers
+				Queue    uint64
+			}
+		}
+	}
+	f.hub.call("GET", "/v1/rings", nil, &rings)
+	for _, e := range rings.Edges {
+		for side, of := range map[string]map[string]struct {
+			Pointers pointers
+			Queue    uint64
+		}{"hub": e.Hub, "edge": e.Edge} {
+			for direction, r := range of {
+				if r.Queue > 0 || r.Pointers.LastRetrieved != r.Pointers.LastProcessed {
+					return fmt.Sprintf("%s, %s, ring %s: %+v", e.ID, side, direction, r)
+				}
+			}
+		}
+	}
+	if stats := f.smsc.stats(); stats.MOAcked+stats.MORefused < stats.MOQueued {
+		return fmt.Sprintf("the SMSC still has %d of %d", stats.MOQueued-stats.MOAcked-stats.MORefused, stats.MOQueued)
+	}
+	return ""
+}
+
+// check compares every recipient's texts with what was sent: at the handsets,
+// on the streams and in the inboxes.
+func (f *flow) check() {
+	f.t.Helper()
+	for _, number := range f.handsets {
+		sameSequence(f.t, "handset "+number, f.smsc.texts(number), f.toHandset[number])
+	}
+	f.checkPeople()
+	for _, p := range f.people {
+		if finals := p.finals(); len(finals) != 1 || finals["delivered"] == 0 {
+			f.t.Errorf("%s: final states %v, want delivered only", p.name, finals)
+		}
+	}
+}
+
+func (f *flow) checkPeople() {
+	f.t.Helper()
+	for _, p := range f.people {
+		pages, stream := bySender(p.inboxPages()), p.got()
+		for _, number := range sortedKeys(f.toPerson[p.name]) {
+			sameSequence(f.t, p.name+"'s inbox, from "+number, pages[number], f.toPerson[p.name][number])
+			sameSequence(f.t, p.name+"'s stream, from "+number, stream[number], f.toPerson[p.name][number])
+		}
+		for _, from := range sortedKeys(pages) {
+			if f.toPerson[p.name][from] == nil {
+				f.t.Errorf("%s got %q from %s, who wrote nothing", p.name, pages[from], from)
+			}
+		}
+	}
+}
