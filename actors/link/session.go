@@ -725,6 +725,7 @@ func (s *session) hangup(ctx actor.Context, err error) {
 	s.joins, s.early, s.earlyBytes, s.id, s.out, s.peer = nil, nil, 0, nil, outbox{}, nil
 	s.lines = stripes{rtt: s.lines.rtt}
 	s.heardUS = 0
+	s.flushing = false // a flushDue that comes while down is for nobody
 }
 
 // ---- small things

@@ -310,6 +310,27 @@ func TestNewerHelloWins(t *testing.T) {
 	})
 }
 
+// A link that breaks while entries wait for company sends again after it.
+func TestFlushOutlivesAnInterruption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, SessionConfig{Sends: messages.Ring_DOWN, Flush: 10 * time.Millisecond, Heartbeat: time.Hour})
+		for range 2 {
+			conn := probe.New(t, r.system, "conn")
+			r.tell(&messages.StripeUp{Conn: conn.PID(), First: helloOf(sessionID)})
+			probe.Expect[*HelloArrived](r.sync)
+			r.sync.Tell(r.session, &SayWelcome{Session: []byte(sessionID), Welcome: &messages.Welcome{Epoch: 7}})
+			probe.Fish[*LinkUp](r.buffer, nil)
+			r.tell(&messages.Data{Sequence: 1})
+			probe.Fish(conn, func(f *messages.Frame) bool { return len(f.Data) == 1 })
+			r.tell(&messages.Data{Sequence: 2})
+			r.tell(&messages.StripeDown{Conn: conn.PID(), Err: errors.New("gone")})
+			probe.Expect[*Interrupted](r.supervisor)
+			time.Sleep(time.Second)
+			r.sync.Tell(r.session, &Synchronise{Gen: 2})
+		}
+	})
+}
+
 func TestTwoHellosBeforeWelcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, SessionConfig{Sends: messages.Ring_DOWN})
