@@ -104,7 +104,7 @@ func (r *router) route(ctx actor.Context, handset string) {
 		return
 	}
 	route := Decide(situation)
-	d := journal.Delivery{Message: m.Message, User: route.User, Text: route.Text, Keep: route.User == ""}
+	d := journal.Delivery{Message: m.Message, User: route.User, Text: route.Text, Keep: route.User == "", Only: route.Only}
 	if route.Release {
 		for _, k := range kept {
 			d.Release = append(d.Release, hex.EncodeToString(k.GetId()))

@@ -129,7 +129,7 @@ func TestOneQuestionForWhatIsKept(t *testing.T) {
 		r.says("six")
 		r.expect(`kept "six" and asks`) // the question before was answered
 		r.says("@Bob")
-		r.expect(`bob "@Bob" after [06]`)
+		r.expect(`bob "" after [06]`)
 		r.says("@bob")
 		r.expect(`kept "@bob" and asks`) // nothing to release: a text like any other
 	})
@@ -158,7 +158,7 @@ func TestNextTextWaitsForTheOneBefore(t *testing.T) {
 		}
 		(<-r.rings.dones)()
 		probe.Expect[*messages.Answered](r.slot)
-		r.expect(`ann "@ann" after [01]`)
+		r.expect(`ann "" after [01]`)
 	})
 }
 

@@ -31,6 +31,7 @@ type Route struct {
 	User    string // "": keep it
 	Text    string // what User sees
 	Release bool   // what was kept goes to User too, first
+	Only    bool   // the text only names the person for what was kept
 	Ask     bool   // ask the handset whom it is for
 }
 
@@ -42,7 +43,7 @@ func Decide(s Situation) Route {
 		case more:
 			return Route{User: s.Named, Text: rest, Release: s.Kept > 0}
 		case s.Kept > 0:
-			return Route{User: s.Named, Text: s.Text, Release: true} // as it stands: nothing follows the name
+			return Route{User: s.Named, Release: true, Only: true}
 		}
 		// A name alone that answers no question is a text like any other.
 	}

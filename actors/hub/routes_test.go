@@ -29,8 +29,8 @@ func TestDecide(t *testing.T) {
 		{"the name goes before the conversation", Situation{Text: "@bob hi", Named: "bob", Conversations: []journal.Conversation{ann}}, Route{User: "bob", Text: "hi"}},
 		{"nobody's name is text", Situation{Text: "@zoe hi", Conversations: []journal.Conversation{ann}}, Route{User: "ann", Text: "@zoe hi"}},
 		{"a name alone without a question is text", Situation{Text: "@ann", Named: "ann", Conversations: []journal.Conversation{bob}}, Route{User: "bob", Text: "@ann"}},
-		{"a name alone answers", Situation{Text: "@ann", Named: "ann", Kept: 2, Asked: true}, Route{User: "ann", Text: "@ann", Release: true}},
-		{"a name and a space answer too", Situation{Text: "@ann ", Named: "ann", Kept: 2}, Route{User: "ann", Text: "@ann ", Release: true}},
+		{"a name alone answers", Situation{Text: "@ann", Named: "ann", Kept: 2, Asked: true}, Route{User: "ann", Release: true, Only: true}},
+		{"a name and a space answer too", Situation{Text: "@ann ", Named: "ann", Kept: 2}, Route{User: "ann", Release: true, Only: true}},
 		{"a name and a text answer", Situation{Text: "@ann hi", Named: "ann", Kept: 1}, Route{User: "ann", Text: "hi", Release: true}},
 
 		{"the only person", Situation{Text: " ", Conversations: []journal.Conversation{ann}}, Route{User: "ann", Text: " "}},

@@ -85,6 +85,7 @@ type Delivery struct {
 	User    string            // whose inbox; "" with Keep
 	Text    string            // as the person sees it (without "@name ")
 	Keep    bool              // nobody is named: keep it
+	Only    bool              // it only says whom the kept ones are for: nothing of itself enters the inbox
 	Notice  *messages.Message // to the handset, into the down queue; nil: none. ID is given by the store.
 	Release []string          // further kept messages of this handset (hex ids) that go to User too
 }

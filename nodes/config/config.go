@@ -97,7 +97,6 @@ type Cluster struct {
 type Limits struct {
 	Parts          int `yaml:"parts" default:"32" range:"1..255"`               // of one text
 	BodyBytes      int `yaml:"body_bytes" default:"1048576" range:"1024.."`     // of one request
-	StreamUnacked  int `yaml:"stream_unacked" default:"1000" range:"1.."`       // messages sent on a stream and not yet marked received
 	LoginPerMinute int `yaml:"login_per_minute" default:"10" range:"1..100000"` // failed ones, per user and per address
 }
 

@@ -65,7 +65,7 @@ func TestHub(t *testing.T) {
 	for _, tt := range []struct{ what, got, want any }{
 		{"relative path", h.DataDir, filepath.Join(dir, "hub-data")},
 		{"nested path", h.Link.TLS.CA, filepath.Join(dir, "pki/ca.crt")},
-		{"defaults of a section that is absent", h.Limits, config.Limits{Parts: 32, BodyBytes: 1 << 20, StreamUnacked: 1000, LoginPerMinute: 10}},
+		{"defaults of a section that is absent", h.Limits, config.Limits{Parts: 32, BodyBytes: 1 << 20, LoginPerMinute: 10}},
 		{"default duration", h.Events.Keep, 168 * time.Hour},
 		{"edge", fmt.Sprint(h.Edges), fmt.Sprint([]config.HubEdge{{ID: "manila-1", Prefixes: []string{"+63917", "+63918"}, Number: "63917000", SuffixDigits: 2, Ring: config.Ring{Slots: 100}, Queue: config.Queue{MaxMessages: 5}}})},
 		{"cluster.tls is link.tls", h.Cluster.TLS, h.Link.TLS},

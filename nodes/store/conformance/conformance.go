@@ -1004,7 +1004,7 @@ func conversations(t *testing.T, h hub) {
 		h.accept(s)
 	}
 	c, err := r.Conversations(handset)
-	if err != nil || len(c) != 2 || c[0].User != "anna" || c[1].User != "ben" || c[0].Number != number || c[0].At.Sub(now.Add(-time.Hour)).Abs() > time.Second {
+	if err != nil || len(c) != 3 || c[0].User != "anna" || c[1].User != "ben" || c[2].User != "carl" || c[0].Number != number || c[0].At.Sub(now.Add(-time.Hour)).Abs() > time.Second {
 		t.Errorf("conversations %+v, %v", c, err)
 	}
 	o, err := h.Claim("cebu-1")

@@ -19,7 +19,6 @@ const (
 	maxExpired = 1000
 
 	maxConversations = 200
-	recently         = 24 * time.Hour
 )
 
 // Claim implements journal.Hub. It waits for the disk.
@@ -405,6 +404,11 @@ func (r *rings) deliver(t *tx, seq uint64, d journal.Delivery, notice []byte, no
 	m.Edge = r.e.name
 	m.Message = proto.CloneOf(d.Message)
 	m.Message.To = d.User
+	if d.Only {
+		m.Reach(messages.State_PROCESSED, now)
+		t.create(m)
+		return
+	}
 	if m.Message.AcceptedUnixMs == 0 {
 		m.Message.AcceptedUnixMs = now.UnixMilli()
 	}
@@ -472,13 +476,8 @@ func (r *rings) Kept(handset string) ([]*messages.Message, error) {
 
 // Conversations implements journal.Rings: those of the last 24 hours, at most 200.
 func (r *rings) Conversations(handset string) ([]journal.Conversation, error) {
-	since := r.s.opts.Now().Add(-recently)
 	var recent []journal.Conversation
-	err := conversations(r.s.db, r.e.name, handset, func(c journal.Conversation) {
-		if !c.At.Before(since) {
-			recent = append(recent, c)
-		}
-	})
+	err := conversations(r.s.db, r.e.name, handset, func(c journal.Conversation) { recent = append(recent, c) })
 	slices.SortFunc(recent, func(a, b journal.Conversation) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.User, b.User))
 	})
