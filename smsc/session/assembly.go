@@ -77,10 +77,18 @@ const (
 // last is what a session handed over last: its answer may not have arrived, and
 // then the SMSC hands it over again (I7).
 type last struct {
-	Key     string // the protocol's; "": it has none
-	Content uint64 // hash of addresses and user data
-	suspect bool   // its connection is gone
-	until   time.Time
+	Key     string    // the protocol's; "": it has none
+	Content uint64    // hash of addresses and user data
+	suspect bool      // its connection is gone
+	until   time.Time // of the doubt; zero: its session is not bound again yet
+}
+
+// maxDoubted is how many are remembered for a session beside the last one: each
+// loss of its connection leaves one in doubt.
+const maxDoubted = 16
+
+func (l *last) doubted(now time.Time) bool {
+	return l.suspect && (l.until.IsZero() || !now.After(l.until))
 }
 
 func encodeNote(v any) []byte {

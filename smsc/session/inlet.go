@@ -82,8 +82,8 @@ type inlet struct {
 	root  *actor.RootContext
 	self  *actor.PID
 	texts map[string]*assembly
-	lasts map[string]*last // by session
-	early []any            // came while loading: bounded by the sessions' windows
+	lasts map[string][]*last // by session, newest first; behind the newest only what is in doubt
+	early []any              // came while loading: bounded by the sessions' windows
 	ready bool
 	purge time.Time
 }
@@ -110,7 +110,7 @@ func NewInlet(cfg InletConfig) *actor.Props {
 		}
 	}
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &inlet{cfg: cfg, texts: map[string]*assembly{}, lasts: map[string]*last{}}
+		return &inlet{cfg: cfg, texts: map[string]*assembly{}, lasts: map[string][]*last{}}
 	})
 }
 
@@ -155,9 +155,12 @@ func (n *inlet) onLoaded(ctx actor.Context, m notesLoaded) {
 	for name, note := range m.notes {
 		var err error
 		if session, ok := strings.CutPrefix(name, lastNote); ok {
-			l := &last{suspect: true}
-			err = json.Unmarshal(note, l)
-			n.lasts[session] = l
+			var all []*last
+			err = json.Unmarshal(note, &all)
+			for _, l := range all {
+				l.suspect = true
+			}
+			n.lasts[session] = all
 		} else {
 			a := new(assembly)
 			err = json.Unmarshal(note, a)
@@ -187,13 +190,13 @@ func (n *inlet) take(m any) {
 }
 
 func (n *inlet) onLinked(m linked) {
-	l := n.lasts[m.name]
-	switch {
-	case l == nil:
-	case !m.up:
-		l.suspect, l.until = true, time.Time{}
-	case l.suspect && l.until.IsZero():
-		l.until = time.Now().Add(n.cfg.RedeliverWithin)
+	for i, l := range n.lasts[m.name] {
+		switch {
+		case !m.up && i == 0:
+			l.suspect, l.until = true, time.Time{}
+		case m.up && l.suspect && l.until.IsZero():
+			l.until = time.Now().Add(n.cfg.RedeliverWithin)
+		}
 	}
 }
 
@@ -204,26 +207,34 @@ func (n *inlet) again(key string, content uint64) (surely, possibly bool) {
 		return false, false
 	}
 	now := time.Now()
-	for _, l := range n.lasts {
-		if !l.suspect || !l.until.IsZero() && now.After(l.until) {
-			continue
-		}
-		switch {
-		case key != "" && key == l.Key:
-			l.suspect = false
-			return true, false
-		case key == "" && l.Key == "" && content == l.Content:
-			possibly = true
+	for _, all := range n.lasts {
+		for _, l := range all {
+			switch {
+			case !l.doubted(now):
+			case key != "" && key == l.Key:
+				l.suspect = false
+				return true, false
+			case key == "" && l.Key == "" && content == l.Content:
+				possibly = true
+			}
 		}
 	}
 	return false, possibly
 }
 
-// note remembers what a session handed over last, in the commit that takes it over.
+// note remembers what a session handed over last, in the commit that takes it
+// over. What is in doubt stays remembered: after a new login the SMSC may send
+// something else before the redelivery.
 func (n *inlet) note(session, key string, content uint64) map[string][]byte {
-	l := &last{Key: clean(key), Content: content}
-	n.lasts[session] = l
-	return map[string][]byte{lastNote + session: encodeNote(l)}
+	now := time.Now()
+	all := []*last{{Key: clean(key), Content: content}}
+	for _, l := range n.lasts[session] {
+		if l.doubted(now) && len(all) <= maxDoubted {
+			all = append(all, l)
+		}
+	}
+	n.lasts[session] = all
+	return map[string][]byte{lastNote + session: encodeNote(all)}
 }
 
 func (n *inlet) onDelivered(m delivered) {

@@ -164,6 +164,31 @@ func TestI7_RedeliveryIsSwallowedOnce(t *testing.T) {
 	})
 }
 
+func TestI7_RedeliveryIsSwallowedBehindOthers(t *testing.T) {
+	for _, after := range []string{"loss", "crash"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStub(t, smpp.Protocol)
+			e := newEdge(t, options{smsc: s, protocol: s.protocol})
+			doubted := pieces(t, "+639170000001", "was it taken?", 0)[0]
+			e.accept(doubted)
+			if after == "loss" {
+				s.one().hangup()
+				time.Sleep(time.Second)
+			} else {
+				e = e.crash(options{smsc: s, protocol: s.protocol})
+			}
+			e.report("unheard of")
+			e.accept(pieces(t, "+639170000002", "another", 0)[0])
+			e = e.crash(options{smsc: s, protocol: s.protocol})
+			before := e.counts.get("redelivered")
+			e.accept(doubted)
+			if n := e.counts.get("redelivered") - before; n != 1 {
+				t.Errorf("after a %s: %d redeliveries were recognised, want 1", after, n)
+			}
+		})
+	}
+}
+
 func TestSpillBoundLeavesTheRestToTheSMSC(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, options{inlet: func(c *InletConfig) { c.SpillMessages = 2 }})
