@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/ringway-im/ringway/messages"
 
@@ -23,6 +24,8 @@ const (
 	windowConn   = 8 << 20
 	creditFrames = 256  // received and not yet taken by the session
 	queueFrames  = 4096 // waiting for a socket that does not take them
+
+	lastWords = 2 * time.Second // for what was written before the end to go out
 )
 
 var errSlow = errors.New("linkrpc: peer does not read")
@@ -71,6 +74,7 @@ func (c *conn) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		close(c.out) // what was written goes out first
 		close(c.ended)
+		time.AfterFunc(lastWords, c.cancel) // the peer may never read it
 		ctx.Send(c.owner, &messages.StripeDown{Conn: ctx.Self(), Err: c.cause})
 	}
 }
@@ -89,7 +93,10 @@ func (c *conn) write(root *actor.RootContext, self *actor.PID) {
 	defer close(c.wrote)
 	defer c.cancel()
 	for f := range c.out {
-		if err := c.stream.Send(f); err != nil {
+		switch err := c.stream.Send(f); {
+		case errors.Is(err, io.EOF): // the stream has ended: the reader hears why
+			return
+		case err != nil:
 			root.Send(self, hungUp{fmt.Errorf("linkrpc: %w", err)})
 			return
 		}

@@ -28,7 +28,8 @@ type creds struct {
 
 type authInfo struct {
 	credentials.TLSInfo
-	at time.Time
+	at   time.Time
+	conn net.Conn
 }
 
 func (c creds) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -39,7 +40,7 @@ func (c creds) ClientHandshake(ctx context.Context, authority string, raw net.Co
 	if c.early {
 		conn = &earlyConn{Conn: conn, preface: []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}}
 	}
-	return conn, authInfo{info.(credentials.TLSInfo), time.Now()}, nil
+	return conn, authInfo{info.(credentials.TLSInfo), time.Now(), conn}, nil
 }
 
 func (c creds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -47,7 +48,7 @@ func (c creds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, authInfo{info.(credentials.TLSInfo), time.Now()}, nil
+	return conn, authInfo{info.(credentials.TLSInfo), time.Now(), conn}, nil
 }
 
 func (c creds) Clone() credentials.TransportCredentials {

@@ -68,11 +68,10 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	ctx, cancel := context.WithCancelCause(context.Background())
 	overdue := time.AfterFunc(m.Within, func() { cancel(errors.New("no connection within " + m.Within.String())) })
 	st, err := messages.NewLinkClient(cc).Stripe(ctx)
-	if err == nil && !overdue.Stop() {
-		err = context.Cause(ctx)
+	if !overdue.Stop() {
+		err = context.Cause(ctx) // clearer than what gRPC makes of it
 	}
 	if err != nil {
-		overdue.Stop()
 		cancel(nil)
 		cc.Close()
 		return fmt.Errorf("linkrpc: %s: %w", m.Hub, errors.Join(err, last))

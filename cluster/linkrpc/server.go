@@ -44,7 +44,7 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	s := &Server{cfg: cfg}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(cfg.TLS),
+		grpc.Creds(logged{cfg.TLS, cfg.Log}),
 		grpc.InitialWindowSize(windowStream), grpc.InitialConnWindowSize(windowConn),
 		grpc.MaxRecvMsgSize(MaxFrame), grpc.MaxSendMsgSize(MaxFrame),
 		grpc.MaxConcurrentStreams(1), grpc.MaxHeaderListSize(16<<10),
@@ -60,6 +60,21 @@ func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
 // Stop closes every connection at once: what is under way is in the rings.
 func (s *Server) Stop() { s.grpc.Stop() }
+
+// logged says whose TLS handshake failed and why. With TLS 1.3 a dialler is done
+// before its certificate is looked at, and may see no more than a reset.
+type logged struct {
+	credentials.TransportCredentials
+	log *zap.Logger
+}
+
+func (c logged) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		c.log.Info("link refused: TLS handshake failed", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
+	}
+	return conn, info, err
+}
 
 // recovering keeps a mistake in handling one stripe from ending the process.
 func recovering(log *zap.Logger) grpc.StreamServerInterceptor {
@@ -122,7 +137,12 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	<-ctx.Done() // by the writer's end, or the transport's
 	root.Send(pid, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(ctx))})
 	<-c.ended
-	<-c.wrote
+	select {
+	case <-c.wrote:
+	case <-time.After(lastWords / 10): // a write waits for a peer that does not read, and trailers would too
+		info.conn.Close()
+		<-c.wrote
+	}
 	return nil
 }
 

@@ -1,0 +1,485 @@
+package linkrpc
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/pki"
+	"github.com/ringway-im/ringway/nodes/wan"
+	"github.com/ringway-im/ringway/tests/probe"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// site is a hub's link port on a loopback socket, with a probe in the place of
+// the session of edge "manila-1".
+type site struct {
+	t       *testing.T
+	system  *actor.ActorSystem
+	dir     string
+	addr    string
+	session *probe.Probe
+	logs    *observer.ObservedLogs
+}
+
+func newSite(t *testing.T) *site {
+	s := &site{t: t, system: probe.System(t), dir: t.TempDir()}
+	s.session = probe.New(t, s.system, "session")
+	must(t, pki.Init(s.dir))
+	must(t, pki.Hub(s.dir, "hub-1", nil))
+	must(t, pki.Edge(s.dir, "manila-1"))
+	cfg, err := pki.ServerTLS(s.file("hub-1.crt"), s.file("hub-1.key"), s.file("ca.crt"))
+	must(t, err)
+	core, logs := observer.New(zap.InfoLevel)
+	s.logs = logs
+	server := NewServer(ServerConfig{
+		System: s.system, TLS: Credentials(cfg, false), Identity: pki.Identity, FirstFrame: 300 * time.Millisecond, Log: zap.New(core),
+		Session: func(edge string) (*actor.PID, bool) { return s.session.PID(), edge == "manila-1" },
+	})
+	l, err := Listen("127.0.0.1:0", "")
+	must(t, err)
+	s.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) file(name string) string { return filepath.Join(s.dir, name) }
+
+// tls is the configuration of who dials with that certificate.
+func (s *site) tls(name string) func() *tls.Config {
+	return func() *tls.Config {
+		cfg, err := pki.ClientTLS(s.file(name+".crt"), s.file(name+".key"), s.file("ca.crt"))
+		if err != nil {
+			panic(err)
+		}
+		return cfg
+	}
+}
+
+// dial asks a dialer for a stripe; what comes of it comes to the probe.
+func (s *site) dial(cfg func() *tls.Config) *probe.Probe {
+	edge := probe.New(s.t, s.system, "edge")
+	dialer := s.system.Root.Spawn(NewDialer(DialerConfig{TLS: cfg}))
+	edge.Tell(dialer, &messages.DialStripe{Hub: s.addr, Stripe: 3, Try: 9, Within: 5 * time.Second})
+	return edge
+}
+
+func hello(edge string) *messages.Frame { return &messages.Frame{Hello: &messages.Hello{Edge: edge}} }
+
+// joined is a working stripe: both ends' connections.
+func (s *site) joined() (edge *probe.Probe, atEdge, atHub *actor.PID) {
+	s.t.Helper()
+	edge = s.dial(s.tls("manila-1"))
+	up := probe.Expect[*messages.StripeUp](edge)
+	if up.Stripe != 3 || up.Try != 9 || up.TLSAt.IsZero() {
+		s.t.Errorf("up: %+v", up)
+	}
+	s.system.Root.Send(up.Conn, hello("manila-1"))
+	first := probe.Expect[*messages.StripeUp](s.session)
+	if first.First.GetHello().GetEdge() != "manila-1" || first.TLSAt.IsZero() || first.Peer == "" {
+		s.t.Errorf("first: %+v", first)
+	}
+	return edge, up.Conn, first.Conn
+}
+
+// works exchanges frames on a stripe.
+func (s *site) works(edge *probe.Probe, atEdge, atHub *actor.PID, n int) {
+	s.t.Helper()
+	for i := range n {
+		s.system.Root.Send(atEdge, &messages.Frame{Number: uint64(i)})
+		s.system.Root.Send(atHub, &messages.Frame{Number: uint64(i)})
+	}
+	for i := range n {
+		for _, p := range []*probe.Probe{edge, s.session} {
+			f := probe.Expect[*messages.FrameIn](p, 10*time.Second)
+			<-f.Credit
+			if f.Frame.Number != uint64(i) {
+				s.t.Fatalf("frame %d came as number %d", f.Frame.Number, i)
+			}
+		}
+	}
+}
+
+func TestFramesGoBothWaysInOrder(t *testing.T) {
+	s := newSite(t)
+	edge, atEdge, atHub := s.joined()
+	s.works(edge, atEdge, atHub, 2000)
+	// Who hangs up says why at its own end; what was written before goes out.
+	s.system.Root.Send(atHub, &messages.Frame{Refused: &messages.Refused{Text: "last word"}})
+	why := errors.New("enough")
+	s.system.Root.Send(atHub, &messages.Hangup{Cause: why})
+	if f := probe.Expect[*messages.FrameIn](edge); f.Frame.Refused.GetText() != "last word" {
+		t.Errorf("last word: %v", f.Frame)
+	}
+	if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, io.EOF) {
+		t.Errorf("the edge hears %v", d.Err)
+	}
+	if d := probe.Expect[*messages.StripeDown](s.session); d.Err != why {
+		t.Errorf("the hub hears %v", d.Err)
+	}
+}
+
+func TestEdgeHangsUp(t *testing.T) {
+	s := newSite(t)
+	_, atEdge, _ := s.joined()
+	s.system.Root.Send(atEdge, &messages.Hangup{})
+	if d := probe.Expect[*messages.StripeDown](s.session); d.Err == nil {
+		t.Error("the hub hears nothing")
+	}
+}
+
+func TestLargeFrameIsRefused(t *testing.T) {
+	large := &messages.Frame{Data: []*messages.Data{{Message: &messages.Message{Text: strings.Repeat("x", MaxFrame)}}}}
+	s := newSite(t)
+	other, atEdge2, atHub2 := s.joined()
+	edge, atEdge, _ := s.joined()
+	s.system.Root.Send(atEdge, large)
+	if d := probe.Expect[*messages.StripeDown](edge); status.Code(errors.Unwrap(d.Err)) != codes.ResourceExhausted {
+		t.Errorf("the sender hears %v", d.Err)
+	}
+	probe.Expect[*messages.StripeDown](s.session)
+
+	st := s.raw(true, grpc.MaxCallSendMsgSize(64<<20)) // who does not keep to it
+	must(t, st.Send(hello("manila-1")))
+	probe.Expect[*messages.StripeUp](s.session)
+	st.Send(large)
+	if _, err := st.Recv(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("who sends more hears %v", err)
+	}
+	if d := probe.Expect[*messages.StripeDown](s.session); !strings.Contains(d.Err.Error(), "larger than max") {
+		t.Errorf("the session hears %v", d.Err)
+	}
+	s.works(other, atEdge2, atHub2, 10)
+}
+
+// raw opens a stream without the dialer.
+func (s *site) raw(early bool, options ...grpc.CallOption) grpc.BidiStreamingClient[messages.Frame, messages.Frame] {
+	s.t.Helper()
+	cfg := s.tls("manila-1")()
+	cfg.ServerName = "127.0.0.1"
+	cc, err := grpc.NewClient("passthrough:///"+s.addr, grpc.WithTransportCredentials(Credentials(cfg, early)), grpc.WithNoProxy())
+	must(s.t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	s.t.Cleanup(func() { cancel(); cc.Close() })
+	st, err := messages.NewLinkClient(cc).Stripe(ctx, options...)
+	must(s.t, err)
+	return st
+}
+
+// ---- who may not come in
+
+func TestCertificatesThatAreNotAnEdges(t *testing.T) {
+	s := newSite(t)
+	other := t.TempDir()
+	must(t, pki.Init(other))
+	must(t, pki.Edge(other, "manila-1"))
+	pool := s.tls("manila-1")().RootCAs
+	stranger, err := tls.LoadX509KeyPair(filepath.Join(other, "manila-1.crt"), filepath.Join(other, "manila-1.key"))
+	must(t, err)
+	for name, c := range map[string]struct {
+		cfg  func() *tls.Config
+		want string
+	}{
+		"none":              {func() *tls.Config { return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13} }, ""},
+		"of another CA":     {func() *tls.Config { return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{stranger}} }, ""},
+		"a hub's":           {s.tls("hub-1"), "not an edge's"},
+		"hub of another CA": {func() *tls.Config { return &tls.Config{RootCAs: x509.NewCertPool()} }, "unknown authority"},
+		"TLS 1.2": {func() *tls.Config {
+			c := s.tls("manila-1")()
+			c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+			return c
+		}, "protocol version"},
+	} {
+		edge := s.dial(c.cfg)
+		var got error
+		switch m := probe.Expect[any](edge, 10*time.Second).(type) {
+		case *messages.StripeFailed:
+			got = m.Err
+			if m.Stripe != 3 || m.Try != 9 {
+				t.Errorf("%s: %+v", name, m)
+			}
+		case *messages.StripeUp: // with TLS 1.3 the dialler is done before it is refused
+			s.system.Root.Send(m.Conn, hello("manila-1"))
+			got = probe.Expect[*messages.StripeDown](edge, 10*time.Second).Err
+		}
+		if got == nil || !strings.Contains(got.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, got, c.want)
+		}
+	}
+	s.session.ExpectNothing(50 * time.Millisecond)
+	var logged strings.Builder
+	for _, l := range s.logs.All() {
+		fmt.Fprintln(&logged, l.Message, l.ContextMap()["error"])
+	}
+	for _, want := range []string{"client didn't provide a certificate", "unknown authority", "not an edge's certificate", "unsupported versions"} {
+		if !strings.Contains(logged.String(), want) {
+			t.Errorf("the hub's log does not say %q:\n%s", want, logged.String())
+		}
+	}
+	s.stillWorks()
+}
+
+func (s *site) stillWorks() {
+	s.t.Helper()
+	edge, atEdge, atHub := s.joined()
+	s.works(edge, atEdge, atHub, 5)
+}
+
+func TestFirstFramesThatAreRefused(t *testing.T) {
+	s := newSite(t)
+	must(t, pki.Edge(s.dir, "lagos-1"))
+	for name, c := range map[string]struct {
+		certificate string
+		frame       *messages.Frame
+		code, text  string
+	}{
+		"another edge's name": {"manila-1", hello("lagos-1"), "wrong_certificate", `belongs to edge "manila-1", the edge calls itself "lagos-1"`},
+		"join of another's":   {"lagos-1", &messages.Frame{Join: &messages.Join{Edge: "manila-1"}}, "wrong_certificate", `belongs to edge "lagos-1"`},
+		"unknown edge":        {"lagos-1", hello("lagos-1"), "unknown_edge", "add it to edges"},
+		"neither":             {"manila-1", &messages.Frame{Epoch: 1, Data: []*messages.Data{{}}}, "protocol", "must carry Hello or Join"},
+	} {
+		edge := s.dial(s.tls(c.certificate))
+		up := probe.Expect[*messages.StripeUp](edge)
+		s.system.Root.Send(up.Conn, c.frame)
+		f := probe.Expect[*messages.FrameIn](edge)
+		if r := f.Frame.GetRefused(); r.GetCode() != c.code || !strings.Contains(r.GetText(), c.text) {
+			t.Errorf("%s: refused with %v", name, r)
+		}
+		if d := probe.Expect[*messages.StripeDown](edge); !strings.Contains(d.Err.Error(), c.text) {
+			t.Errorf("%s: %v", name, d.Err)
+		}
+	}
+	if n := s.logs.FilterMessage("link refused").Len(); n != 4 {
+		t.Errorf("%d refusals are in the log", n)
+	}
+	s.session.ExpectNothing(20 * time.Millisecond)
+	s.stillWorks()
+}
+
+func TestStreamThatNeverSpeaksIsEnded(t *testing.T) {
+	s := newSite(t)
+	began := time.Now()
+	edge := s.dial(s.tls("manila-1"))
+	probe.Expect[*messages.StripeUp](edge)
+	d := probe.Expect[*messages.StripeDown](edge, 3*time.Second)
+	if took := time.Since(began); took < 300*time.Millisecond || status.Code(errors.Unwrap(d.Err)) != codes.DeadlineExceeded {
+		t.Errorf("after %v: %v", took, d.Err)
+	}
+	s.session.ExpectNothing(20 * time.Millisecond)
+}
+
+func TestGarbageOnThePort(t *testing.T) {
+	s := newSite(t)
+	edge, atEdge, atHub := s.joined()
+	for name, octets := range map[string]string{
+		"noise": strings.Repeat("\x00\xffnoise", 5000), "SMPP": "\x00\x00\x00\x10\x00\x00\x00\x15\x00\x00\x00\x00\x00\x00\x00\x01",
+		"HTTP/2 without TLS": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "a record that never ends": "\x16\x03\x01\xff\xff",
+	} {
+		c, err := net.Dial("tcp", s.addr)
+		must(t, err)
+		if _, err := c.Write([]byte(octets)); err != nil {
+			t.Logf("%s: %v", name, err)
+		}
+		if name != "a record that never ends" {
+			must(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: the port keeps the connection", name)
+			}
+		}
+		c.Close()
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	if r, err := client.Get("http://" + s.addr + "/"); err == nil {
+		r.Body.Close()
+		if r.StatusCode < 400 {
+			t.Errorf("plain HTTP is answered with %s", r.Status)
+		}
+	}
+	s.works(edge, atEdge, atHub, 10)
+}
+
+func TestUnreachableHub(t *testing.T) {
+	s := newSite(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	closed := l.Addr().String()
+	l.Close()
+	for addr, want := range map[string]string{closed: "refused", "no port": "address of the hub"} {
+		s.addr = addr
+		if f := probe.Expect[*messages.StripeFailed](s.dial(s.tls("manila-1")), 10*time.Second); !strings.Contains(f.Err.Error(), want) {
+			t.Errorf("%s: %v, want %q", addr, f.Err, want)
+		}
+	}
+}
+
+// A hub that accepts and never answers is given up in time.
+func TestSilentHub(t *testing.T) {
+	s := newSite(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	edge := probe.New(t, s.system, "edge")
+	dialer := s.system.Root.Spawn(NewDialer(DialerConfig{TLS: s.tls("manila-1")}))
+	began := time.Now()
+	edge.Tell(dialer, &messages.DialStripe{Hub: l.Addr().String(), Within: 200 * time.Millisecond})
+	f := probe.Expect[*messages.StripeFailed](edge)
+	if took := time.Since(began); took > 2*time.Second || !strings.Contains(f.Err.Error(), "no connection within 200ms") {
+		t.Errorf("after %v: %v", took, f.Err)
+	}
+}
+
+// ---- who does not read, who does not speak
+
+// A peer that does not read costs a bounded queue, then the stripe and its
+// connection; nothing waits for it for ever (goleak sees to that), and others go on.
+func TestPeerThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	other, atEdge2, atHub2 := s.joined()
+	fill := func(writer *actor.PID) {
+		f := &messages.Frame{Data: []*messages.Data{{Message: &messages.Message{Text: strings.Repeat("x", 64<<10)}}}}
+		for range queueFrames + 1000 {
+			s.system.Root.Send(writer, f)
+		}
+	}
+
+	st := s.raw(true) // an edge that does not read
+	must(t, st.Send(hello("manila-1")))
+	fill(probe.Expect[*messages.StripeUp](s.session).Conn)
+	if d := probe.Expect[*messages.StripeDown](s.session); !errors.Is(d.Err, errSlow) {
+		t.Errorf("the hub's session hears %v", d.Err)
+	}
+	ended := make(chan int)
+	go func() {
+		<-time.After(lastWords + lastWords/2)
+		n := 0
+		for {
+			if _, err := st.Recv(); err != nil {
+				ended <- n
+				return
+			}
+			n++
+		}
+	}()
+	if n := <-ended; n > 2*windowStream/(64<<10) {
+		t.Errorf("the edge could read %d frames after it was given up", n)
+	}
+
+	edge, atEdge, _ := s.joined() // a hub whose session takes no credit out
+	fill(atEdge)
+	if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, errSlow) {
+		t.Errorf("the edge's session hears %v", d.Err)
+	}
+	frames := 0
+	probe.Fish(s.session, func(m any) bool {
+		if _, ok := m.(*messages.FrameIn); ok {
+			frames++
+		}
+		_, down := m.(*messages.StripeDown)
+		return down
+	}, 3*lastWords)
+	if frames > creditFrames {
+		t.Errorf("%d frames went to a session that takes none", frames)
+	}
+	s.works(other, atEdge2, atHub2, 10)
+}
+
+func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
+	s := newSite(t)
+	edge, atEdge, atHub := s.joined()
+	for range 200 {
+		c, err := net.Dial("tcp", s.addr)
+		must(t, err)
+		defer c.Close()
+	}
+	began := time.Now()
+	s.works(edge, atEdge, atHub, 500)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("500 frames each way took %v beside them", took)
+	}
+	began = time.Now()
+	s.stillWorks()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("a new stripe took %v beside them", took)
+	}
+}
+
+// ---- the first SETTINGS
+
+// A dialler that need not wait for the server's SETTINGS has its first frame at
+// the hub one round trip earlier.
+func TestEarlySettingsSaveARoundTrip(t *testing.T) {
+	t.Parallel()
+	const rtt = 200 * time.Millisecond
+	s := newSite(t)
+	relay, err := wan.New(wan.Config{Target: s.addr, RTT: rtt})
+	must(t, err)
+	defer relay.Close()
+	s.addr = relay.Addr()
+	took := map[bool]time.Duration{}
+	for _, early := range []bool{true, false} {
+		began := time.Now()
+		st := s.raw(early)
+		must(t, st.Send(hello("manila-1")))
+		up := probe.Expect[*messages.StripeUp](s.session)
+		took[early] = time.Since(began)
+		s.system.Root.Send(up.Conn, &messages.Frame{Number: 5})
+		if f, err := st.Recv(); err != nil || f.Number != 5 {
+			t.Errorf("early %v: %v %v", early, f, err)
+		}
+		for i := range uint64(100) { // and the connection's windows are the server's
+			must(t, st.Send(&messages.Frame{Number: i, Data: []*messages.Data{{Message: &messages.Message{Text: strings.Repeat("x", 1000)}}}}))
+		}
+		for range 100 {
+			<-probe.Expect[*messages.FrameIn](s.session).Credit
+		}
+		must(t, st.CloseSend())
+		probe.Expect[*messages.StripeDown](s.session)
+	}
+	t.Logf("Hello is at the hub after %v with early SETTINGS, %v without; RTT %v", took[true], took[false], rtt)
+	if saved := took[false] - took[true]; saved < rtt*3/4 || saved > rtt*5/4 {
+		t.Errorf("saves %v, a round trip is %v", saved, rtt)
+	}
+
+	edge := s.dial(s.tls("manila-1")) // the dialer does it
+	began := time.Now()
+	up := probe.Expect[*messages.StripeUp](edge)
+	if took := time.Since(began); took > 5*rtt/2 { // TCP and TLS
+		t.Errorf("the dialer's stripe was up after %v", took)
+	}
+	s.system.Root.Send(up.Conn, hello("manila-1"))
+	probe.Expect[*messages.StripeUp](s.session)
+}
