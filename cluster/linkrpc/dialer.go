@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringway-im/ringway/messages"
@@ -48,13 +49,13 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	}
 	cfg := d.cfg.TLS()
 	cfg.ServerName = host
-	var last error // why the last attempt to connect failed: gRPC wraps it away
+	var last atomic.Pointer[error] // why the last attempt to connect failed: gRPC wraps it away
 	cc, err := grpc.NewClient("passthrough:///"+m.Hub,
 		grpc.WithTransportCredentials(Credentials(cfg, true)),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			nd := net.Dialer{Control: congestion(d.cfg.Congestion)}
 			c, err := nd.DialContext(ctx, "tcp", addr)
-			last = err
+			last.Store(&err) // and tries again on a goroutine of its own
 			return c, err
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),
@@ -74,7 +75,10 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	if err != nil {
 		cancel(nil)
 		cc.Close()
-		return fmt.Errorf("linkrpc: %s: %w", m.Hub, errors.Join(err, last))
+		if why := last.Load(); why != nil {
+			err = errors.Join(err, *why)
+		}
+		return fmt.Errorf("linkrpc: %s: %w", m.Hub, err)
 	}
 	at := time.Now()
 	if p, ok := peer.FromContext(st.Context()); ok {
