@@ -28,9 +28,9 @@ check: format generated lint race ## what CI runs: format, generated code, lint,
 race:
 	CGO_ENABLED=1 RINGWAY_NO_SKIP=1 go test -race ./...
 
-# FLAGS: see bin/benchwan -h. FLAGS='-loss 2,5' goes through wanem, as root.
-bench-wan: ## speed over a WAN against a bare client beside the SMSC; FLAGS='-for 5s' is quicker
-	CGO_ENABLED=0 go build -trimpath -o bin/benchwan ./tests/benchwan
+# As FLAGS='-for 5s -runs 1' for a quick look; bin/benchwan -h lists them.
+bench-wan: ## speed over a WAN against a bare client beside the SMSC; as root with packet loss too
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./tests/benchwan ./tests/wanem
 	bin/benchwan $(FLAGS)
 
 lint: ## go vet and golangci-lint

@@ -14,8 +14,8 @@
 // bare client runs alone just before and just after each row; their mean counts.
 // Through the same WAN it shows what the row would be without an edge (direct).
 //
-// With -loss hub and edge are processes in network namespaces and the WAN loses
-// packets: see loss.go. It needs root.
+// Where there is root, rows follow in which hub and edge are processes in network
+// namespaces and the WAN between them loses packets: see loss.go.
 package main
 
 import (
@@ -94,10 +94,11 @@ func run(ctx context.Context, args []string) (missed bool, err error) {
 		return false, err
 	}
 	report := report{Began: time.Now().UTC(), CPUs: runtime.NumCPU(), Go: runtime.Version(), Min: o.min}
-	if len(o.loss.percent) > 0 {
-		err = measureLoss(ctx, o, &report)
-	} else {
+	if len(o.rtts) > 0 {
 		err = measureRows(ctx, o, &report)
+	}
+	if err == nil && len(o.loss.rates) > 0 {
+		err = measureLoss(ctx, o, &report)
 	}
 	if o.json != "" {
 		err = errors.Join(err, report.write(o.json))
@@ -108,7 +109,7 @@ func run(ctx context.Context, args []string) (missed bool, err error) {
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("benchwan", flag.ContinueOnError)
 	f.StringVar(&o.protocol, "protocol", "cimd2", "the SMSC's: cimd2 or smpp")
-	rtts := f.String("rtt", "0,100ms,300ms,600ms", "of the WAN, separated by commas")
+	rtts := f.String("rtt", "0,100ms,300ms,600ms", "of the WAN, separated by commas, or none")
 	direction := f.String("direction", "both", "down (to handsets), up (from handsets) or both")
 	receipts := f.String("receipts", "both", "on, off or both")
 	f.DurationVar(&o.window, "for", 30*time.Second, "how long to count")
@@ -128,13 +129,12 @@ func parse(args []string) (o options, err error) {
 		return o, err
 	}
 	var errs []error
-	for _, s := range strings.Split(*rtts, ",") {
-		if s == "0" {
-			s = "0s"
+	if *rtts != "none" {
+		for s := range strings.SplitSeq(*rtts, ",") {
+			rtt, err := time.ParseDuration(s)
+			errs = append(errs, err)
+			o.rtts = append(o.rtts, rtt)
 		}
-		rtt, err := time.ParseDuration(s)
-		errs = append(errs, err)
-		o.rtts = append(o.rtts, rtt)
 	}
 	choose := func(name, value string, of ...string) {
 		if !slices.Contains(of, value) {

@@ -26,6 +26,7 @@ type row struct {
 	Receipts  bool    `json:"receipts"`
 	Slots     int     `json:"slots"`
 	Stripes   int     `json:"stripes"`
+	Sessions  int     `json:"smsc_sessions"`
 	Handsets  int     `json:"handsets"`
 
 	Counted    uint64    `json:"counted"`
@@ -79,20 +80,26 @@ func measureRows(ctx context.Context, o options, r *report) error {
 					return fmt.Errorf("%s, RTT %v, receipts %s: %w", direction, rtt, onOff(receipts), err)
 				}
 				r.Rows = append(r.Rows, m)
-				ring, verdict := "-", ""
+				ring := "-"
 				if m.RingRate > 0 {
 					ring = fmt.Sprintf("%.0f", m.RingRate)
 				}
-				if !m.Passes {
-					verdict = fmt.Sprintf("  below %g", m.Min)
-				}
 				fmt.Printf("%-5s %-5s %6v %-8s %9.1f %9.1f %9s %9.1f %6.3f %8.2f %6.1fx %5.2f %6.2f%s\n", m.Protocol, direction, rtt, onOff(receipts),
-					m.Rate, (m.BareBefore+m.BareAfter)/2, ring, m.Limit, m.Ratio, m.Direct, m.Factor, m.CPU, m.Others, verdict)
+					m.Rate, (m.BareBefore+m.BareAfter)/2, ring, m.Limit, m.Ratio, m.Direct, m.Factor, m.CPU, m.Others, m.verdict())
 			}
 		}
 	}
 	return nil
 }
+
+func (m *row) verdict() string {
+	if m.Passes {
+		return ""
+	}
+	return fmt.Sprintf("  below %g", m.Min)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func onOff(b bool) string {
 	if b {
@@ -103,8 +110,8 @@ func onOff(b bool) string {
 
 func measureRow(ctx context.Context, o options, direction string, rtt time.Duration, receipts bool) (m row, err error) {
 	m = row{
-		Protocol: o.protocol, Direction: direction, RTT: float64(rtt) / float64(time.Millisecond), Receipts: receipts,
-		Slots: o.slots, Stripes: o.stripes, Handsets: o.recipients, Min: o.min,
+		Protocol: o.protocol, Direction: direction, RTT: milliseconds(rtt), Receipts: receipts,
+		Slots: o.slots, Stripes: o.stripes, Sessions: 1, Handsets: o.recipients, Min: o.min,
 	}
 	if m.BareBefore, err = measureBare(ctx, o, direction, receipts, false, 0); err != nil {
 		return m, err
