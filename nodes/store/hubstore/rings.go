@@ -70,7 +70,7 @@ func (r *rings) Up() journal.Mirror   { return mirror{r} }
 
 // update is Store.update under the fence.
 func (r *rings) update(f func(t *tx) error, done func(error)) {
-	r.s.update(func(t *tx) error {
+	r.s.updateSpaced(ringSpacing, func(t *tx) error {
 		if r.epoch != r.e.epoch {
 			return fmt.Errorf("%w: edge %s, epoch %d, now %d", journal.ErrFenced, r.e.name, r.epoch, r.e.epoch)
 		}

@@ -169,15 +169,20 @@ func refusal(err error) bool {
 
 var errBadCall = errors.New("hubstore: refused")
 
-// spacing is the least time between the beginnings of two groups of writes: a
-// lone write does not wait, a busy hub spends fewer fsyncs, and a message's ways
-// through the hub take a few milliseconds of a round trip at most.
-const spacing = 2 * time.Millisecond
+// The least time between the beginnings of two groups of writes: a lone write
+// does not wait, and a busy hub spends fewer fsyncs. A caller waits for
+// callSpacing at most; what the rings write has a round trip's time.
+const (
+	callSpacing = 2 * time.Millisecond
+	ringSpacing = 5 * time.Millisecond
+)
 
 // update runs f on the committer and done when what it wrote is durable.
-func (s *Store) update(f func(t *tx) error, done func(error)) {
+func (s *Store) update(f func(t *tx) error, done func(error)) { s.updateSpaced(callSpacing, f, done) }
+
+func (s *Store) updateSpaced(space time.Duration, f func(t *tx) error, done func(error)) {
 	t := &tx{s: s}
-	s.db.Spaced(spacing).Update(func(k *kv.Tx) error {
+	s.db.Spaced(space).Update(func(k *kv.Tx) error {
 		if s.broken != nil {
 			return s.broken
 		}

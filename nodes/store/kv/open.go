@@ -42,7 +42,7 @@ func Open(opts Options) (*DB, error) {
 		return nil, fmt.Errorf("kv: data directory %q of node %q: both must be given", opts.Dir, opts.Node)
 	}
 	if opts.FS == nil {
-		opts.FS = vfs.Default
+		opts.FS = walFS{vfs.Default}
 		dir, err := filepath.Abs(opts.Dir) // the lock within this process goes by name
 		if err != nil {
 			return nil, fmt.Errorf("kv: data directory %s: %w", opts.Dir, err)
@@ -99,7 +99,7 @@ func (d *DB) openPebble() (err error) {
 		Lock:                        d.lock,
 		FormatMajorVersion:          pebbleFormat,
 		CacheSize:                   d.opts.CacheBytes,
-		MemTableSize:                16 << 20,
+		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: 4,
 		MaxOpenFiles:                256,
 		Logger:                      quietLogger{d},
