@@ -88,11 +88,12 @@ type flow struct {
 	downs, ups int
 	toHandset  map[string][]string            // by handset
 	toPerson   map[string]map[string][]string // by person and handset
+	refs       map[string]string              // of what was sent down last, by text
 }
 
 func newFlow(hub api, smsc smscAPI, number string, people, handsets int) *flow {
 	hub.t.Helper()
-	f := &flow{t: hub.t, hub: hub, smsc: smsc, number: number, toHandset: map[string][]string{}, toPerson: map[string]map[string][]string{}}
+	f := &flow{t: hub.t, hub: hub, smsc: smsc, number: number, toHandset: map[string][]string{}, toPerson: map[string]map[string][]string{}, refs: map[string]string{}}
 	for i := range people {
 		p := newPerson(hub, fmt.Sprintf("person-%d", i+1)).online()
 		f.people = append(f.people, p)
@@ -110,7 +111,7 @@ func (f *flow) with(handset int) *person { return f.people[handset%len(f.people)
 // down has a handset's person send it a text.
 func (f *flow) down(handset int, text string) {
 	number := f.handsets[handset]
-	f.with(handset).send(number, text)
+	f.refs[text] = f.with(handset).send(number, text)
 	f.toHandset[number] = append(f.toHandset[number], text)
 	f.downs++
 }
