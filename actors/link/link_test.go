@@ -91,7 +91,18 @@ func (m memoryOrigin) Waiting() int {
 	defer m.mu.Unlock()
 	return len(m.queue)
 }
-func (m memoryOrigin) Notify(wake func()) { m.notify = wake }
+
+func (m memoryOrigin) Notify(wake func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notify = wake
+}
+
+func (m *memory) recorded() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.ended)
+}
 
 func (m *memory) put(to, text string) {
 	m.mu.Lock()
@@ -244,14 +255,14 @@ func (c *wireConn) Receive(ctx actor.Context) {
 
 func (c *wireConn) deliver(f *messages.Frame) {
 	c.w.mu.Lock()
-	dead, said := c.dead, c.said
+	dead, said, atHub := c.dead, c.said, c.owner == c.w.hubEnd
 	c.said = true
 	c.w.mu.Unlock()
 	if dead {
 		return
 	}
 	root := c.w.system.Root
-	if c.owner == c.w.hubEnd && !said {
+	if atHub && !said {
 		c.index = f.GetJoin().GetStripe() + f.GetHello().GetStripe()
 		root.Send(c.owner, &messages.StripeUp{Conn: c.self, Stripe: c.index, First: f, TLSAt: time.Now()})
 		return
@@ -283,7 +294,10 @@ func (d *wireDialer) Receive(ctx actor.Context) {
 	root, edge := ctx.ActorSystem().Root, ctx.Sender()
 	d.w.carry(func() {
 		d.w.carry(func() {
-			a, b := &wireConn{w: d.w, owner: edge}, &wireConn{w: d.w, owner: d.w.hubEnd}
+			d.w.mu.Lock()
+			hubEnd := d.w.hubEnd
+			d.w.mu.Unlock()
+			a, b := &wireConn{w: d.w, owner: edge}, &wireConn{w: d.w, owner: hubEnd}
 			a.other, b.other = b, a
 			a.self = root.Spawn(actor.PropsFromFunc(a.Receive))
 			b.self = root.Spawn(actor.PropsFromFunc(b.Receive))
@@ -299,6 +313,7 @@ func (d *wireDialer) Receive(ctx actor.Context) {
 type edgeMemory struct {
 	epoch  uint64
 	events []*messages.Event
+	mu     sync.Mutex
 	trim   uint64
 	wake   func()
 }
@@ -313,9 +328,20 @@ func (e *edgeMemory) LastEvent() uint64 { return uint64(len(e.events)) }
 func (e *edgeMemory) EventsAfter(n uint64, max int) ([]*messages.Event, error) {
 	return e.events[n:min(len(e.events), int(n)+max)], nil
 }
-func (e *edgeMemory) TrimEvents(n uint64)   { e.trim = n }
+func (e *edgeMemory) TrimEvents(n uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.trim = n
+}
+
+func (e *edgeMemory) trimmed() uint64 {
+	synctest.Wait()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.trim
+}
 func (e *edgeMemory) NotifyEvents(w func()) { e.wake = w }
-func (e *edgeMemory) EventsKept() int       { return len(e.events) - int(e.trim) }
+func (e *edgeMemory) EventsKept() int       { return len(e.events) - int(e.trimmed()) }
 func (e *edgeMemory) Deferred() [][]byte    { return nil }
 
 // pair is a hub and an edge.
@@ -368,7 +394,9 @@ func (p *pair) start() {
 	dialer := p.spawn(actor.PropsFromFunc(p.dialer.Receive))
 
 	p.hubSession = p.spawn(NewSession(SessionConfig{Edge: "e", Sends: messages.Ring_DOWN, Supervisor: p.hubSupervisor, Metrics: Nop{}, Log: log, Flush: -1}))
+	p.wire.mu.Lock()
 	p.wire.hubEnd = p.hubSession
+	p.wire.mu.Unlock()
 	router := p.spawn(actor.PropsFromProducer(func() actor.Actor { return &taker{mu: &p.mu, got: &p.atInbox, mirror: p.hubUp} }))
 	hub := &Attach{
 		Buffer: p.spawn(NewBuffer(BufferConfig{Ring: messages.Ring_DOWN, Slots: p.slots, Journal: memoryOrigin{p.hubDown}, Session: p.hubSession, Metrics: Nop{}, Log: log})),
@@ -497,7 +525,7 @@ func TestBothWaysOverALongLink(t *testing.T) {
 			t.Errorf("%.0f messages/s each way", rate)
 		}
 		p.within(10*time.Second, "all is recorded", func() bool {
-			return len(p.hubDown.ended) == n && len(p.edgeUp.ended) == n && len(p.edgeDown.keep) == 0 && len(p.hubUp.keep) == 0
+			return p.hubDown.recorded() == n && p.edgeUp.recorded() == n && p.kept() == 0
 		})
 		p.stop()
 	})

@@ -620,13 +620,13 @@ func TestEdgeRefusesEventsItNeverWrote(t *testing.T) {
 		if e := probe.Expect[*ProtocolError](session); !errors.Is(e.Err, ErrProtocol) || !strings.Contains(e.Err.Error(), "up to 3, this edge has written 2") {
 			t.Errorf("%v", e.Err)
 		}
-		if j.trim != 0 {
-			t.Errorf("trimmed up to %d", j.trim)
+		if j.trimmed() != 0 {
+			t.Errorf("trimmed up to %d", j.trimmed())
 		}
 		system.Root.Send(pid, &EventsApplied{2})
 		session.ExpectNothing(time.Second)
-		if j.trim != 2 {
-			t.Errorf("trimmed up to %d", j.trim)
+		if j.trimmed() != 2 {
+			t.Errorf("trimmed up to %d", j.trimmed())
 		}
 	})
 }
