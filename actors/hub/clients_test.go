@@ -189,6 +189,7 @@ func TestFinalStatesOnly(t *testing.T) {
 func TestLostWakeUp(t *testing.T) {
 	inClients(t, func(p *people) {
 		device, _ := p.device(DeviceConfig{})
+		synctest.Wait() // it has looked for the first time
 		p.book.add(messages.State_SENT, false)
 		device.ExpectNothing(time.Hour - time.Minute)
 		probe.Expect[[]journal.UserEvent](device, 2*time.Minute)
