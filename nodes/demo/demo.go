@@ -58,6 +58,9 @@ func New(ctx context.Context, cfg RigConfig) (*Demo, error) {
 
 func newDemo(ctx context.Context, cfg RigConfig, b bounds, ledger *ledger) (d *Demo, err error) {
 	cfg.Receipts = true
+	// As SMSCs do: else receipts, one a message down, and texts up would wait for each other.
+	// What goes to the SMSC is stop-and-wait all the same.
+	cfg.Window = 8
 	// What everybody is shown needs no slow hash.
 	cfg.HubOpts = append(cfg.HubOpts, hub.WithPasswordCost(bcrypt.MinCost))
 	rig, err := Start(cfg)

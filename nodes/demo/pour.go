@@ -16,7 +16,8 @@ const (
 	pourers      = 20
 	pourHandsets = 200
 	pourEvery    = 25 * time.Millisecond
-	pourPerTurn  = 50 // either way: 2,000 a second at most
+	pourPerTurn  = 50 // down: 2,000 a second at most
+	upPerTurn    = 10 // up while nothing can come down
 	// pourLimit ends a pour that was forgotten: it fills memory and disk.
 	pourLimit = 10 * time.Minute
 	// smscAhead is how many parts wait in the SMSC at most; it keeps them in memory.
@@ -42,6 +43,7 @@ type pour struct {
 	underWay atomic.Int64              // submitted and neither accepted nor refused
 	received atomic.Uint64             // texts that reached people
 	next     uint64                    // number of the next text
+	arrived  uint64                    // texts that handsets had received at the last turn
 	readers  sync.WaitGroup
 }
 
@@ -136,7 +138,7 @@ func (p *pour) run(ctx context.Context) {
 			if p.on() {
 				down, up := p.room()
 				p.down(ctx, min(down, pourPerTurn))
-				p.up(min(up, pourPerTurn))
+				p.up(up)
 			}
 		}
 	}
@@ -155,7 +157,13 @@ func (p *pour) room() (down, up int) {
 		up = limit - waiting(ring)
 	}
 	smsc := p.rig.SMSC.Stats()
-	return down, min(up, smscAhead-int(smsc.MOQueued-smsc.MOAcked-smsc.MORefused))
+	up = min(up, smscAhead-int(smsc.MOQueued-smsc.MOAcked-smsc.MORefused))
+	fair := upPerTurn // handsets answer every other text
+	if !p.rig.WAN.IsCut() {
+		fair = max(1, int(smsc.ReceivedTexts-p.arrived)/2)
+	}
+	p.arrived = smsc.ReceivedTexts
+	return down, min(up, fair)
 }
 
 func (p *pour) down(ctx context.Context, n int) {

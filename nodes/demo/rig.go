@@ -48,6 +48,7 @@ type RigConfig struct {
 	Slots    int  // of the rings; 0: 255
 	Stripes  int  // 0: 8
 	Discard  bool // the simulator keeps counts only
+	Window   int  // texts and receipts that the SMSC leaves unanswered; 0: 1
 	Suffix   int  // digits of the number that each conversation of a handset gets
 	Hub      func(*config.Hub)
 	Edge     func(*config.Edge)
@@ -96,7 +97,7 @@ func Start(cfg RigConfig) (r *Rig, err error) {
 			return nil, err
 		}
 	}
-	simCfg := simulator.Config{User: smscUser, Password: smscWord, Latency: cfg.Latency, Discard: cfg.Discard, Log: cfg.Log}
+	simCfg := simulator.Config{User: smscUser, Password: smscWord, Latency: cfg.Latency, Discard: cfg.Discard, Window: cfg.Window, Log: cfg.Log}
 	if cfg.Protocol == "smpp" {
 		simCfg.SMPP = "127.0.0.1:0"
 	} else {
