@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// inject gives a session a frame as if its peer had sent it on a living stripe.
-func (p *pair) inject(toHub bool, f *messages.Frame) {
+// inject gives a session frames as if its peer had sent them on a living stripe.
+func (p *pair) inject(toHub bool, frames ...*messages.Frame) {
 	p.t.Helper()
 	p.wire.mu.Lock()
 	var c *wireConn
@@ -35,7 +35,9 @@ func (p *pair) inject(toHub bool, f *messages.Frame) {
 	if toHub {
 		c, session = c.other, p.hubSession
 	}
-	p.system.Root.Send(session, &messages.FrameIn{Conn: c.self, Frame: f})
+	for _, f := range frames {
+		p.system.Root.Send(session, &messages.FrameIn{Conn: c.self, Frame: f})
+	}
 }
 
 // What the rings refuse closes that link, with the reason in the log; it comes
@@ -207,9 +209,8 @@ func FuzzFrames(f *testing.F) {
 				time.Sleep(time.Second)
 			}
 			frame.Epoch = min(frame.Epoch, 1)
-			p.inject(toHub, frame)
-			p.inject(toHub, proto.Clone(frame).(*messages.Frame))
-			time.Sleep(20 * time.Second)
+			p.inject(toHub, frame, proto.Clone(frame).(*messages.Frame))
+			time.Sleep(3 * time.Second)
 			for _, pid := range []*actor.PID{p.hubAttach.Buffer, p.hubAttach.Mirror, p.edgeAttach.Buffer, p.edgeAttach.Mirror} {
 				if v := viewOfActor(t, p.system, pid); len(v.Held) > p.slots {
 					t.Errorf("more is held than there are slots: %v", v)

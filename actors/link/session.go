@@ -76,6 +76,7 @@ type session struct {
 	sync       *actor.PID // the synchronisation actor, while there is one
 	epoch      uint64
 	id         []byte // of this link session
+	instance   []byte // hub: of the edge's journal
 	try        uint64 // of this round of dialling
 	hub        string // that it dialled
 	conns      []*actor.PID
@@ -234,6 +235,10 @@ func (s *session) onStripeUp(ctx actor.Context, m *messages.StripeUp) {
 	case m.Stripe >= maxStripes:
 		ctx.Send(m.Conn, &messages.Hangup{Cause: fmt.Errorf("%w: stripe %d", ErrProtocol, m.Stripe)})
 	case m.First.GetHello() != nil:
+		if s.phase == streaming && !bytes.Equal(m.First.Hello.Instance, s.instance) {
+			s.refuse(ctx, m, otherInstance(s.cfg.Edge)) // and the one that streams does not notice
+			return
+		}
 		if s.hello != nil || s.lines.live() > 0 {
 			s.interrupt(ctx, ErrSuperseded)
 		}
@@ -302,7 +307,7 @@ func (s *session) onSayWelcome(ctx actor.Context, m *SayWelcome) {
 		return // the edge has begun anew meanwhile
 	}
 	s.epoch = m.Welcome.Epoch
-	s.id = s.hello.First.Hello.Session
+	s.id, s.instance = s.hello.First.Hello.Session, s.hello.First.Hello.Instance
 	s.register(ctx, int(s.hello.Stripe), s.hello.Conn)
 	s.sendOn(ctx, int(s.hello.Stripe), &messages.Frame{Epoch: s.epoch, Welcome: m.Welcome})
 	s.hello = nil
@@ -318,11 +323,16 @@ func (s *session) onSayRefused(ctx actor.Context, m *SayRefused) {
 	if s.hello == nil || !bytes.Equal(s.hello.First.Hello.Session, m.Session) {
 		return // the edge has begun anew meanwhile
 	}
-	s.cfg.Log.Warn("edge refused", zap.String("code", m.Refused.Code), zap.String("reason", m.Refused.Text), zap.String("peer", s.hello.Peer))
-	ctx.Send(s.hello.Conn, &messages.Frame{Refused: m.Refused})
-	ctx.Send(s.hello.Conn, &messages.Hangup{Cause: errors.New(m.Refused.Text)})
+	s.refuse(ctx, s.hello, m.Refused)
 	s.hello = nil
 	s.phase = down
+}
+
+// refuse answers a Hello that leads to no link, and closes its connection.
+func (s *session) refuse(ctx actor.Context, hello *messages.StripeUp, why *messages.Refused) {
+	s.cfg.Log.Warn("edge refused", zap.String("code", why.Code), zap.String("reason", why.Text), zap.String("peer", hello.Peer))
+	ctx.Send(hello.Conn, &messages.Frame{Refused: why})
+	ctx.Send(hello.Conn, &messages.Hangup{Cause: errors.New(why.Text)})
 }
 
 // ---- streaming

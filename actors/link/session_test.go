@@ -310,6 +310,41 @@ func TestNewerHelloWins(t *testing.T) {
 	})
 }
 
+// An edge with another data directory under the same id does not disturb the
+// one that streams.
+func TestHelloOfAnotherInstanceIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := hubRig(t)
+		other := probe.New(t, r.system, "other")
+		hello := helloOf("another--another")
+		hello.Hello.Instance = []byte("elsewhere")
+		r.tell(&messages.StripeUp{Conn: other.PID(), First: hello})
+		if f := probe.Expect[*messages.Frame](other); f.Refused.GetCode() != "other_instance" {
+			t.Errorf("it hears %v", f)
+		}
+		probe.Expect[*messages.Hangup](other)
+		r.supervisor.ExpectNothing(time.Second)
+		if s := r.state(); s.Stripes != 1 || s.Interruptions != 0 {
+			t.Errorf("state %+v", s)
+		}
+	})
+}
+
+// A supervisor stops although a synchronisation is under way.
+func TestSupervisorStopsWhileSynchronising(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		system, started := probe.System(t), 0
+		supervisor := system.Root.Spawn(NewSupervisor(SupervisorConfig{Log: zap.NewNop(), Sync: func(string, *actor.PID, uint64) *actor.Props {
+			started++
+			return actor.PropsFromFunc(func(actor.Context) {})
+		}}))
+		system.Root.Send(supervisor, &Interrupted{Edge: "e"})
+		if err := system.Root.StopFuture(supervisor).Wait(); err != nil || started != 1 {
+			t.Errorf("%v; %d synchronisations were started", err, started)
+		}
+	})
+}
+
 // A link that breaks while entries wait for company sends again after it.
 func TestFlushOutlivesAnInterruption(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

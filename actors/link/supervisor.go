@@ -23,8 +23,9 @@ func NewSupervisor(cfg SupervisorConfig) *actor.Props {
 }
 
 type supervisor struct {
-	cfg   SupervisorConfig
-	links map[string]*watched
+	cfg      SupervisorConfig
+	links    map[string]*watched
+	stopping bool // a synchronisation that ends now is not replaced: it would have to be waited for
 }
 
 // watched is one edge's link. gen tells an interruption from the one before: a
@@ -36,7 +37,12 @@ type watched struct {
 }
 
 func (s *supervisor) Receive(ctx actor.Context) {
+	if s.stopping {
+		return
+	}
 	switch m := ctx.Message().(type) {
+	case *actor.Stopping:
+		s.stopping = true
 	case *Interrupted:
 		s.onInterrupted(ctx, m)
 	case *Synchronised:

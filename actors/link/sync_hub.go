@@ -91,7 +91,8 @@ func (s *hubSync) onHello(ctx actor.Context) {
 		root, self := ctx.ActorSystem().Root, ctx.Self()
 		s.cfg.SetInstance(h.Instance, func(err error) { root.Send(self, &instanceStored{err}) })
 	case !bytes.Equal(known, h.Instance):
-		s.refuse(ctx, "other_instance", fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; stop this one, or give it an id and a certificate of its own", s.cfg.Edge))
+		why := otherInstance(s.cfg.Edge)
+		s.refuse(ctx, why.Code, why.Text)
 	default:
 		s.rings.resync(ctx, h.Down, h.Up)
 	}
@@ -123,4 +124,10 @@ func (s *hubSync) onResynced(ctx actor.Context, m *Resynced) {
 
 func (s *hubSync) refuse(ctx actor.Context, code, text string) {
 	ctx.Send(s.cfg.Session, &SayRefused{Session: s.hello.GetSession(), Refused: &messages.Refused{Code: code, Text: text}})
+}
+
+// otherInstance is the answer to an edge with another journal than the one that
+// has these rings.
+func otherInstance(edge string) *messages.Refused {
+	return &messages.Refused{Code: "other_instance", Text: fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; stop this one, or give it an id and a certificate of its own", edge)}
 }
