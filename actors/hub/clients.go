@@ -105,7 +105,7 @@ func (c *clients) Receive(ctx actor.Context) {
 	case idle:
 		if ref := c.byUser[m.user]; ref != nil && ref.attached == m.attached {
 			delete(c.byUser, m.user)
-			ctx.Stop(ref.pid)
+			ctx.Poison(ref.pid) // behind what was passed on to it: a question gets its answer
 		}
 	case *actor.Terminated:
 		for user, ref := range c.byUser {
