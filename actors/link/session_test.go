@@ -339,6 +339,7 @@ func TestSupervisorStopsWhileSynchronising(t *testing.T) {
 			return actor.PropsFromFunc(func(actor.Context) {})
 		}}))
 		system.Root.Send(supervisor, &Interrupted{Edge: "e"})
+		synctest.Wait()
 		if err := system.Root.StopFuture(supervisor).Wait(); err != nil || started != 1 {
 			t.Errorf("%v; %d synchronisations were started", err, started)
 		}
