@@ -125,7 +125,7 @@ func command(cmd string, args []string) error {
 			if _, err := os.Stat(socketPath(*name)); err != nil {
 				return nil
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		return errors.New("network does not stop")
 	case "set":

@@ -144,7 +144,7 @@ func TestCommandLine(t *testing.T) {
 		if _, err := call(name, "GET", "/stats", nil); err == nil {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	for _, args := range [][]string{
 		{"set", "--name", name, "--link", "a>b", "--loss", "2%"},
