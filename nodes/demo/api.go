@@ -153,7 +153,7 @@ type totals struct {
 }
 
 func (d *Demo) rates() rates {
-	return rates{d.downRate.rate(), d.upRate.rate(), d.directRate.rate()}
+	return rates{tenths(d.downRate.rate()), tenths(d.upRate.rate()), tenths(d.directRate.rate())}
 }
 
 func (d *Demo) getState() (any, error) {

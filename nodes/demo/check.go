@@ -128,7 +128,7 @@ func (c *checker) cutAndRestore(ctx context.Context, r *Result) error {
 	d := c.demo
 	wait(ctx, checkPour+rateWindow)
 	measured := d.rates()
-	r.Rate, r.UpRate, r.DirectRate = tenths(measured.Down), tenths(measured.Up), tenths(measured.Direct)
+	r.Rate, r.UpRate, r.DirectRate = measured.Down, measured.Up, measured.Direct
 	before, err := d.ends()
 	if err != nil {
 		return err
