@@ -1,3 +1,5 @@
+// Package messages is what crosses a process (the generated code: see the .proto
+// files) and what actors of different packages tell each other (this file).
 package messages
 
 import (

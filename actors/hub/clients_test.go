@@ -64,8 +64,10 @@ func (b *book) Pending(_, _ string, after uint64, limit int) ([]journal.UserEven
 	return b.read(after, limit, func(e journal.UserEvent) bool { return e.State == 0 && !e.Received }), nil
 }
 
-type attached struct{ pid *actor.PID }
-type detached struct{}
+type (
+	attached struct{ pid *actor.PID }
+	detached struct{}
+)
 
 // people is a clients actor over one user's book.
 type people struct {

@@ -47,8 +47,10 @@ func (r *rings) Deliver(_ uint64, d journal.Delivery, done func(*messages.Result
 		done(&messages.Result{State: messages.State_PROCESSED}, nil)
 	}
 }
+
 func (r *rings) Conversations(string) ([]journal.Conversation, error) { return r.conversations, nil }
-func (r *rings) Kept(string) ([]*messages.Message, error)             { return slices.Clone(r.kept), nil }
+
+func (r *rings) Kept(string) ([]*messages.Message, error) { return slices.Clone(r.kept), nil }
 
 const handset = "+639171234567"
 

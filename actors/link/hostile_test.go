@@ -180,7 +180,9 @@ func FuzzFrames(f *testing.F) {
 		{Epoch: 1, Answers: []*messages.Answer{{Ring: messages.Ring_DOWN, Sequence: 1, Id: make([]byte, 16), Result: processed()}}},
 		{Welcome: &messages.Welcome{Epoch: 1, Down: &messages.View{Slots: 4, LastRetrieved: 9, Held: []*messages.SlotView{{Sequence: 9, Flags: 255}}}, Up: &messages.View{Slots: 4}}},
 		{Epoch: 1, Events: []*messages.Event{{Number: 1}}, EventsApplied: 4},
-		{Epoch: 1, Moved: &messages.Moved{Hub: "x"}}, {Redirect: &messages.Redirect{}}, {Refused: &messages.Refused{}},
+		{Epoch: 1, Moved: &messages.Moved{Hub: "x"}},
+		{Redirect: &messages.Redirect{}},
+		{Refused: &messages.Refused{}},
 	} {
 		if m.Epoch == 0 && m.Data != nil {
 			m.Epoch = 1

@@ -328,6 +328,7 @@ func (e *edgeMemory) LastEvent() uint64 { return uint64(len(e.events)) }
 func (e *edgeMemory) EventsAfter(n uint64, max int) ([]*messages.Event, error) {
 	return e.events[n:min(len(e.events), int(n)+max)], nil
 }
+
 func (e *edgeMemory) TrimEvents(n uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -102,7 +102,7 @@ func (c *conn) write(root *actor.RootContext, self *actor.PID) {
 		}
 	}
 	if s, ok := c.stream.(interface{ CloseSend() error }); ok {
-		s.CloseSend()
+		_ = s.CloseSend() // the stream is over either way
 	}
 }
 

@@ -147,7 +147,7 @@ func TestFramesGoBothWaysInOrder(t *testing.T) {
 	if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, io.EOF) {
 		t.Errorf("the edge hears %v", d.Err)
 	}
-	if d := probe.Expect[*messages.StripeDown](s.session); d.Err != why {
+	if d := probe.Expect[*messages.StripeDown](s.session); !errors.Is(d.Err, why) {
 		t.Errorf("the hub hears %v", d.Err)
 	}
 }

@@ -108,7 +108,7 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	}
 	refuse := func(code, text string) error {
 		s.cfg.Log.Warn("link refused", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.String("reason", text))
-		st.Send(&messages.Frame{Refused: &messages.Refused{Code: code, Text: text}})
+		_ = st.Send(&messages.Frame{Refused: &messages.Refused{Code: code, Text: text}})
 		return status.Error(codes.PermissionDenied, text)
 	}
 	named, stripe := "", uint32(0)

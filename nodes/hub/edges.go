@@ -98,7 +98,7 @@ func (h *Hub) startLocal(e *edge) error {
 	var err error
 	e.local, err = edgenode.New(cfg, edgenode.WithDialer(dialer), edgenode.WithLogger(h.log), edgenode.WithRegisterer(h.registerer), edgenode.WithActorSystem(h.system))
 	if err == nil {
-		go func() { //nolint:forbidigo // the rim: waits for the edge's journal to fail
+		go func() {
 			if err := e.local.Failed(); err != nil {
 				h.die(err)
 			}
@@ -126,7 +126,7 @@ func (h *Hub) listenLink() error {
 	h.link = linkrpc.NewServer(linkrpc.ServerConfig{
 		System: h.system, TLS: linkrpc.Credentials(tls, false), Identity: pki.Identity, Session: h.session, Log: h.log,
 	})
-	go func() { //nolint:forbidigo // the rim: a listener's loop
+	go func() {
 		if err := h.link.Serve(l); err != nil {
 			h.die(fmt.Errorf("hub: link port: %w", err))
 		}

@@ -158,8 +158,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 		}
 	}
 	if h.metrics, err = newMetrics(h.registerer); err != nil {
-		h.store.Close()
-		return nil, err
+		return nil, errors.Join(err, h.store.Close())
 	}
 	if h.system == nil {
 		h.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {

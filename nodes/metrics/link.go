@@ -80,12 +80,14 @@ func (m *linkMetrics) Resynchronised(took time.Duration) { m.resync.Observe(took
 func (m *linkMetrics) Resent(n int)                      { m.resent.Add(float64(n)) }
 func (m *linkMetrics) Duplicate(n int)                   { m.duplicates.Add(float64(n)) }
 func (m *linkMetrics) Gap()                              { m.gaps.Inc() }
-func (m *linkMetrics) RingFull(direction string)         { m.full.WithLabelValues(m.edge, direction).Inc() }
+func (m *linkMetrics) RingFull(direction string) { m.full.WithLabelValues(m.edge, direction).Inc() }
+
 func (m *linkMetrics) Slots(direction string, free, retrieved, sent, confirmed, processed int) {
 	for state, n := range map[string]int{"free": free, "retrieved": retrieved, "sent": sent, "confirmed": confirmed, "processed": processed} {
 		m.slots.WithLabelValues(m.edge, direction, state).Set(float64(n))
 	}
 }
+
 func (m *linkMetrics) Waiting(direction string, n int) {
 	m.waiting.WithLabelValues(m.edge, direction).Set(float64(n))
 }

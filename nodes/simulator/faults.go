@@ -23,8 +23,11 @@ func (f Faults) check() error {
 		name string
 		rate float64
 	}{
-		{"throttle_rate", f.ThrottleRate}, {"reject_rate", f.RejectRate}, {"drop_response_rate", f.DropResponseRate},
-		{"close_rate", f.CloseRate}, {"garbage_rate", f.GarbageRate},
+		{"throttle_rate", f.ThrottleRate},
+		{"reject_rate", f.RejectRate},
+		{"drop_response_rate", f.DropResponseRate},
+		{"close_rate", f.CloseRate},
+		{"garbage_rate", f.GarbageRate},
 	} {
 		if !(r.rate >= 0 && r.rate <= 1) {
 			return fmt.Errorf("simulator: %s is %v: give a share from 0 to 1", r.name, r.rate)

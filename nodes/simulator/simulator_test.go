@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -227,7 +228,7 @@ func TestHandsetOff(t *testing.T) {
 		if got := h.Messages(0); len(got) != 0 {
 			t.Fatalf("a handset that is off has received %v", got)
 		}
-		if err := h.Send(service, "x"); err != ErrOff {
+		if err := h.Send(service, "x"); !errors.Is(err, ErrOff) {
 			t.Errorf("sent while off: %v", err)
 		}
 		if got := s.Stats(); got.Submitted != 4 || got.Delivered != 0 {
@@ -399,7 +400,7 @@ func TestLogins(t *testing.T) {
 func TestFaults(t *testing.T) {
 	quick := account
 	quick.ResponseTimeout = 50 * time.Millisecond
-	fates := func(t *testing.T, p smsc.Protocol, f Faults) (smsc.Fate, error, *Simulator) {
+	fates := func(t *testing.T, p smsc.Protocol, f Faults) (smsc.Fate, error, *Simulator) { //nolint:staticcheck // what the peer saw, then what it was
 		s := start(t, Config{Faults: f})
 		e := bind(t, s, p, quick)
 		o := e.submit(parts(t, "hello", 0)[0])

@@ -159,7 +159,7 @@ func (r *Relay) Cut() {
 		c.up.delivering.Lock()
 		c.up.delivering.Unlock() //nolint:staticcheck // waited for, nothing to guard
 		c.down.delivering.Lock()
-		c.down.delivering.Unlock() //nolint:staticcheck
+		c.down.delivering.Unlock() //nolint:staticcheck // as above
 	}
 }
 

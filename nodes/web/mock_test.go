@@ -38,7 +38,7 @@ func TestMock(t *testing.T) {
 	m := newMock(os.DirFS("static"))
 	defer m.close()
 	server := &http.Server{Handler: m}
-	go server.Serve(listener) //nolint:errcheck // closed below
+	go server.Serve(listener)
 	t.Logf("http://%s/", listener.Addr())
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt)
@@ -329,7 +329,7 @@ func (u *mockUser) event(event map[string]any) {
 func mockAnswer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) //nolint:errcheck // the page went away
+	json.NewEncoder(w).Encode(body)
 }
 
 func mockRefuse(w http.ResponseWriter, status int, detail string) {
@@ -559,7 +559,7 @@ func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	defer socket.CloseNow() //nolint:errcheck // already closed by the page
+	defer socket.CloseNow()
 	position, _ := strconv.Atoi(r.URL.Query().Get("after"))
 	wake := make(chan struct{}, 1)
 	m.mu.Lock()
@@ -571,7 +571,7 @@ func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
 		m.mu.Unlock()
 	}()
 	go func() {
-		defer socket.CloseNow() //nolint:errcheck // see above
+		defer socket.CloseNow()
 		for {
 			var frame struct {
 				Op, Ref, To, Text, ID string
@@ -588,7 +588,7 @@ func (m *mock) stream(w http.ResponseWriter, r *http.Request) {
 				m.mu.Unlock()
 			case "send":
 				reply := m.onSend(user, frame.Ref, frame.OpID, frame.To, frame.Text)
-				wsjson.Write(r.Context(), socket, reply) //nolint:errcheck // the next Read says so
+				wsjson.Write(r.Context(), socket, reply)
 			}
 		}
 	}()

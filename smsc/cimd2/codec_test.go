@@ -64,7 +64,7 @@ func read(octets []byte) (packets []*Packet, faults []error) {
 			packets = append(packets, p.(*Packet))
 		case errors.As(err, &bad) && !bad.Fatal:
 			faults = append(faults, err)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return packets, faults
 		default:
 			return packets, append(faults, err)
@@ -384,8 +384,12 @@ func TestLatin1IsRecoded(t *testing.T) {
 
 func TestParseDeliverTakesAnything(t *testing.T) {
 	p := &Packet{Operation: Deliver, Params: []Param{
-		{DestinationAddress, "12345"}, {OriginatingAddress, "+358407654321"}, {ServiceCentreTime, "261122201500"},
-		{DataCodingScheme, "x"}, {UserDataHeader, "0500"}, {UserDataBinary, "ABC"},
+		{DestinationAddress, "12345"},
+		{OriginatingAddress, "+358407654321"},
+		{ServiceCentreTime, "261122201500"},
+		{DataCodingScheme, "x"},
+		{UserDataHeader, "0500"},
+		{UserDataBinary, "ABC"},
 	}}
 	d := ParseDeliver(p)
 	if d.Coding != text.Binary || string(d.Data) != "ABC" || d.UDH != nil || d.From != to || d.To != from || d.At != "261122201500" {

@@ -109,8 +109,10 @@ func newBareClient(b *testing.B) *bareClient {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = socket.Close(); _ = log.Close() })
-	c := &bareClient{b: b, socket: socket, r: bufio.NewReader(socket), log: log,
-		machine: smpp.Protocol.New(smsc.Config{User: "bare", Window: 1})}
+	c := &bareClient{
+		b: b, socket: socket, r: bufio.NewReader(socket), log: log,
+		machine: smpp.Protocol.New(smsc.Config{User: "bare", Window: 1}),
+	}
 	c.do(smsc.Connected{})
 	for c.machine.State() != "bound" {
 		c.receive()

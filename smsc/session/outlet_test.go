@@ -182,7 +182,7 @@ func TestI15_RestartGoesOnWithTheNextPart(t *testing.T) {
 		e.handOn(message(7, "+639170000001", long))
 		c, first := e.smsc.submitted()
 		c.handle(smsc.ServerAnswer{Ref: first.Ref, Outcome: accepted("a")})
-		c, second := e.smsc.submitted()
+		_, second := e.smsc.submitted()
 		if place, ok := text.Concatenation(second.Part.UDH); !ok || place.Number != 2 || place.Total != 3 || place.Ref.Number != 7 {
 			t.Fatalf("second part %v %v", place, ok)
 		}

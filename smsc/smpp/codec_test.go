@@ -27,7 +27,7 @@ func TestReadCutsTheStream(t *testing.T) {
 			t.Fatalf("PDU %d: %v", i, err)
 		}
 	}
-	if _, err := Read(r); err != io.EOF {
+	if _, err := Read(r); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
 	for _, cut := range []int{1, 3, 4, 15, 20} {

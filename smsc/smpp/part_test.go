@@ -18,8 +18,14 @@ func TestDataCoding(t *testing.T) {
 		coding text.Coding
 		class  int8
 	}{
-		{0x00, text.GSM7, -1}, {0x10, text.GSM7, 0}, {0x13, text.GSM7, 3}, {0x03, text.Latin1, -1},
-		{0x04, text.Binary, -1}, {0x15, text.Binary, 1}, {0x08, text.UCS2, -1}, {0x18, text.UCS2, 0},
+		{0x00, text.GSM7, -1},
+		{0x10, text.GSM7, 0},
+		{0x13, text.GSM7, 3},
+		{0x03, text.Latin1, -1},
+		{0x04, text.Binary, -1},
+		{0x15, text.Binary, 1},
+		{0x08, text.UCS2, -1},
+		{0x18, text.UCS2, 0},
 	} {
 		if got := DataCoding(c.coding, c.class); got != c.dc {
 			t.Errorf("%v class %d: %#02x, not %#02x", c.coding, c.class, got, c.dc)
@@ -33,9 +39,19 @@ func TestDataCoding(t *testing.T) {
 		coding text.Coding
 		class  int8
 	}{
-		{0x01, text.Latin1, -1}, {0x02, text.Binary, -1}, {0x05, text.Binary, -1}, {0x0E, text.Binary, -1},
-		{0x20, text.Binary, -1}, {0x48, text.UCS2, -1}, {0x51, text.GSM7, 1}, {0x90, text.GSM7, -1},
-		{0xC8, text.GSM7, -1}, {0xD8, text.GSM7, -1}, {0xE0, text.UCS2, -1}, {0xF0, text.GSM7, 0}, {0xF5, text.Binary, 1},
+		{0x01, text.Latin1, -1},
+		{0x02, text.Binary, -1},
+		{0x05, text.Binary, -1},
+		{0x0E, text.Binary, -1},
+		{0x20, text.Binary, -1},
+		{0x48, text.UCS2, -1},
+		{0x51, text.GSM7, 1},
+		{0x90, text.GSM7, -1},
+		{0xC8, text.GSM7, -1},
+		{0xD8, text.GSM7, -1},
+		{0xE0, text.UCS2, -1},
+		{0xF0, text.GSM7, 0},
+		{0xF5, text.Binary, 1},
 	} {
 		if coding, class := ParseDataCoding(c.dc); coding != c.coding || class != c.class {
 			t.Errorf("%#02x: %v class %d, not %v class %d", c.dc, coding, class, c.coding, c.class)
@@ -49,7 +65,8 @@ func TestValidity(t *testing.T) {
 		s    string
 		back time.Duration
 	}{
-		{0, "", 0}, {-time.Hour, "", 0},
+		{0, "", 0},
+		{-time.Hour, "", 0},
 		{24 * time.Hour, "000001000000000R", 24 * time.Hour},
 		{time.Millisecond, "000000000001000R", time.Second},
 		{90*time.Minute + 30*time.Second, "000000013030000R", 90*time.Minute + 30*time.Second},

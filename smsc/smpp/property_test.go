@@ -3,6 +3,7 @@ package smpp
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -239,9 +240,8 @@ func TestServerInAnyOrder(t *testing.T) {
 
 // end is one machine of a dialog with the octets that wait for it.
 type end struct {
-	m      handler
-	inbox  bytes.Buffer
-	closed error
+	m     handler
+	inbox bytes.Buffer
 }
 
 // TestBothEndsThroughOctets lets the machines talk: texts both ways, receipts,
@@ -291,7 +291,7 @@ func TestBothEndsThroughOctets(t *testing.T) {
 				r := bufio.NewReaderSize(bytes.NewReader(b), 16) // PDUs over many reads
 				for {
 					p, err := Read(r)
-					if err == io.EOF {
+					if errors.Is(err, io.EOF) {
 						break
 					}
 					if err != nil {

@@ -101,8 +101,13 @@ func TestStarRoundTrips(t *testing.T) {
 	for _, c := range []struct {
 		from, to int
 		want     time.Duration
-	}{{0, 1, 2 * time.Millisecond}, {0, 2, 100 * time.Millisecond}, {2, 1, 100 * time.Millisecond},
-		{0, 3, 60 * time.Millisecond}, {1, 3, 0}} {
+	}{
+		{0, 1, 2 * time.Millisecond},
+		{0, 2, 100 * time.Millisecond},
+		{2, 1, 100 * time.Millisecond},
+		{0, 3, 60 * time.Millisecond},
+		{1, 3, 0},
+	} {
 		conn := echo(t, n, c.from, c.to)
 		best := time.Hour
 		for range 5 {

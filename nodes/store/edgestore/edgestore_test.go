@@ -135,8 +135,10 @@ func TestDownMirrorKeepsUntilReleased(t *testing.T) {
 func TestTasksAndTheirNumbersSurvive(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := open(t, fs)
-	slot := &journal.Task{Seq: 300, ID: []byte("slot"), Reference: 44, Intent: "globe/0", Attempts: 3, Doubled: true, Refusals: 2,
-		RetryAt: time.UnixMilli(1_700_000_000_000), Parts: []journal.PartDone{{State: messages.State_PROCESSED, ID: "x"}, {State: messages.State_UNKNOWN}}}
+	slot := &journal.Task{
+		Seq: 300, ID: []byte("slot"), Reference: 44, Intent: "globe/0", Attempts: 3, Doubled: true, Refusals: 2,
+		RetryAt: time.UnixMilli(1_700_000_000_000), Parts: []journal.PartDone{{State: messages.State_PROCESSED, ID: "x"}, {State: messages.State_UNKNOWN}},
+	}
 	deferred := &journal.Task{Seq: 5, ID: []byte("deferred"), Deferred: true, Message: text("deferred", "maria")}
 	must(t, func(done func(error)) {
 		s.Record(journal.OutletStep{Tasks: []*journal.Task{slot}, Defer: []*journal.Task{deferred}}, done)

@@ -232,8 +232,10 @@ func encodeMessageEvent(e journal.UserEvent) []byte {
 
 func decodeMessageEvent(number uint64, b []byte) (journal.UserEvent, error) {
 	r := reader{b: b}
-	e := journal.UserEvent{Number: number, At: r.time(), ID: []byte(r.string()), PossibleDuplicate: r.uint()&1 != 0,
-		From: r.string(), To: r.string(), Edge: r.string(), Text: r.string()}
+	e := journal.UserEvent{
+		Number: number, At: r.time(), ID: []byte(r.string()), PossibleDuplicate: r.uint()&1 != 0,
+		From: r.string(), To: r.string(), Edge: r.string(), Text: r.string(),
+	}
 	return e, r.err
 }
 

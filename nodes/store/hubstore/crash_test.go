@@ -116,7 +116,7 @@ func TestI5_Crash(t *testing.T) {
 		}
 		image := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: random.IntN(101), RNG: random})
 		after := open(t, Options{FS: image})
-		defer after.Close() //nolint:errcheck // the test is over then
+		defer after.Close()
 		for ref, id := range acc {
 			rec, ok, err := after.MessageByRef("anna", ref)
 			if err != nil || !ok || string(rec.Message.Id) != id {

@@ -98,12 +98,6 @@ func commit(db *DB, b *Batch) error {
 	return <-done
 }
 
-func update(db *DB, f func(*Tx) error) error {
-	done := make(chan error, 1)
-	db.Update(f, func(err error) { done <- err })
-	return <-done
-}
-
 func want(t testing.TB, db *DB, key, value string) {
 	t.Helper()
 	got, found, err := db.Get([]byte(key))
