@@ -48,8 +48,8 @@ func (r Result) Err() error {
 }
 
 const (
-	checkLimit  = 17 * time.Second // of all until the verdict: closing takes time too
-	checkPour   = 1200 * time.Millisecond
+	checkLimit  = 18 * time.Second // of all until the verdict: closing takes time too
+	checkPour   = 1500 * time.Millisecond
 	checkCut    = 3 * time.Second // and until both ends have noticed
 	checkCutMax = 5 * time.Second
 	checkAfter  = 500 * time.Millisecond // traffic goes on after the line is restored
@@ -66,7 +66,7 @@ func Check(ctx context.Context, cfg RigConfig, listener net.Listener) (r Result,
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	l := newLedger()
-	d, err := newDemo(ctx, cfg, bounds{500, 300}, l)
+	d, err := newDemo(ctx, cfg, bounds{500, 100}, l)
 	if err != nil {
 		return r, errors.Join(err, listener.Close())
 	}

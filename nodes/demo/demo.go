@@ -79,6 +79,9 @@ func newDemo(ctx context.Context, cfg RigConfig, b bounds, ledger *ledger) (d *D
 	if d.pour, err = newPour(rig, b.ahead, b.aheadCut, ledger); err != nil {
 		return d, err
 	}
+	if ledger != nil { // what waits must arrive before the verdict, on a slow machine too
+		d.pour.drains = d.downRate.rate
+	}
 	if d.direct, err = newDirect(rig.cfg, d.pour.on); err != nil {
 		return d, err
 	}

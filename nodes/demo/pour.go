@@ -20,6 +20,7 @@ const (
 	upPerTurn    = 10 // up while nothing can come down
 	// pourLimit ends a pour that was forgotten: it fills memory and disk.
 	pourLimit = 10 * time.Minute
+	leastAhead   = 100
 	// smscAhead is how many parts wait in the SMSC at most; it keeps them in memory.
 	smscAhead = 64
 )
@@ -33,7 +34,8 @@ type pour struct {
 	rig         *Rig
 	ahead       int     // accepted and not yet processed, either way
 	aheadCut    int     // so many more while the link is cut
-	ledger      *ledger // nil: nobody keeps count
+	drains      func() float64 // messages/s; then no further ahead than leastAhead or 2 s of it. nil: no matter
+	ledger      *ledger        // nil: nobody keeps count
 	users       []string
 	numbers     []string
 	handsets    []*simulator.Handset
@@ -147,6 +149,9 @@ func (p *pour) run(ctx context.Context) {
 // room is how many may be sent now, each way.
 func (p *pour) room() (down, up int) {
 	limit := p.ahead
+	if p.drains != nil {
+		limit = min(limit, max(leastAhead, int(2*p.drains())))
+	}
 	if p.rig.WAN.IsCut() {
 		limit += p.aheadCut
 	}

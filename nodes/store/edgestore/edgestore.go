@@ -85,7 +85,7 @@ func Open(opts Options) (*Store, error) {
 // What the SMSC waits for (outcomes, intents, messages from handsets) is written
 // at once; the rest goes along, or waits a little: each fsync of its own would
 // hold up the session that stops and waits.
-func (s *Store) soon() kv.Spaced     { return s.db.Spaced(2 * time.Millisecond) }
+func (s *Store) soon() kv.Spaced     { return s.db.Spaced(6 * time.Millisecond) }
 func (s *Store) whenever() kv.Spaced { return s.db.Spaced(20 * time.Millisecond) }
 
 func (s *Store) load() error {
