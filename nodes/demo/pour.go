@@ -19,8 +19,8 @@ const (
 	pourPerTurn  = 50 // down: 2,000 a second at most
 	upPerTurn    = 10 // up while nothing can come down
 	// pourLimit ends a pour that was forgotten: it fills memory and disk.
-	pourLimit = 10 * time.Minute
-	leastAhead   = 100
+	pourLimit  = 10 * time.Minute
+	leastAhead = 100
 	// smscAhead is how many parts wait in the SMSC at most; it keeps them in memory.
 	smscAhead = 64
 )
@@ -32,8 +32,8 @@ const (
 //	hub.Submit ─▶ down ─▶ handsets        @pourN text ─▶ SMSC ─▶ up ─▶ hub.Subscribe
 type pour struct {
 	rig         *Rig
-	ahead       int     // accepted and not yet processed, either way
-	aheadCut    int     // so many more while the link is cut
+	ahead       int            // accepted and not yet processed, either way
+	aheadCut    int            // so many more while the link is cut
 	drains      func() float64 // messages/s; then no further ahead than leastAhead or 2 s of it. nil: no matter
 	ledger      *ledger        // nil: nobody keeps count
 	users       []string
