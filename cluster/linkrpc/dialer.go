@@ -67,10 +67,11 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 		return fmt.Errorf("linkrpc: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	overdue := time.AfterFunc(m.Within, func() { cancel(errors.New("no connection within " + m.Within.String())) })
+	late := errors.New("no connection within " + m.Within.String())
+	overdue := time.AfterFunc(m.Within, func() { cancel(late) })
 	st, err := messages.NewLinkClient(cc).Stripe(ctx)
 	if !overdue.Stop() {
-		err = context.Cause(ctx) // clearer than what gRPC makes of it
+		err = late // clearer than what gRPC makes of it
 	}
 	if err != nil {
 		cancel(nil)
