@@ -9,7 +9,7 @@ GOFILES  = $(shell git ls-files --cached --others --exclude-standard '*.go' | gr
 TIME    ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench-wan demo lint fmt format generate generated fuzz transcripts race
+.PHONY: help build test check bench-wan browser-test corpus cut demo restart scale lint fmt format generate generated fuzz transcripts race
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,3 +67,20 @@ transcripts: ## write the expected answers in testdata/transcripts anew: read th
 	@grep -rl 'cockroachdb/datadriven' --include='*_test.go' . | xargs -rn1 dirname | sort -u | while read -r pkg; do \
 	  go test "$$pkg" -rewrite </dev/null || exit 1; \
 	done
+
+E2E = go test -count=1 -v -timeout 60m ./tests/e2e -run
+
+corpus: ## every text of CORPUS=FILE[,FILE] (.jsonl, .jsonl.gz) both ways through both protocols
+	RINGWAY_SMS_CORPUS='$(CORPUS)' $(E2E) '^TestCorpus$$'
+
+cut: ## the link cut for 30 s under load, and noise at every port
+	RINGWAY_LONG=1 $(E2E) '^(TestCut|TestNoiseDisturbsNobody)$$'
+
+restart: ## both nodes closed and killed in mid-flow, many times
+	RINGWAY_LONG=1 $(E2E) '^(TestRestart|TestKill)$$'
+
+scale: ## what 100 idle edges and 2,000 people online take of a hub
+	RINGWAY_LONG=1 $(E2E) '^TestScale'
+
+browser-test: ## the demo's page in a headless Chromium
+	RINGWAY_NO_SKIP=1 $(E2E) '^TestBrowser'

@@ -12,6 +12,7 @@ import (
 // accepting, the rings agree within two round trips and 100 ms of the first
 // stripe, nothing is lost, doubled or out of order.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	const rtt, bound = 300 * time.Millisecond, 2*300*time.Millisecond + 100*time.Millisecond
 	cut, protocols := 5*time.Second, []string{"cimd2"}
 	if isLong() {
@@ -83,6 +84,7 @@ func (f *flow) step() {
 
 // Both nodes are closed and opened again in an orderly way, under load.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	rounds := 2
 	if isLong() {
 		rounds = 10

@@ -12,6 +12,7 @@ import (
 // message is doubled for each edge killed (one session, stop and wait), and its
 // history says unknown.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	rounds, protocols := 1, []string{"smpp"}
 	if isLong() {
 		rounds, protocols = 10, []string{"cimd2", "smpp"}

@@ -8,6 +8,7 @@ import (
 // Three SMSCs, two edges that dial in and one inside the hub's process: a
 // message each way through each, then an orderly end.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	edges := []*siteEdge{
 		s.edge("manila-1", "+63917", "cimd2", false),

@@ -14,6 +14,7 @@ import (
 // What is no longer worth anything is not submitted, wherever it waits: behind a
 // cut link, behind a full ring, at the edge. Its sender learns that it expired.
 func TestDeadlines(t *testing.T) {
+	t.Parallel()
 	s := start(t, demo.RigConfig{Protocol: "smpp", RTT: 20 * time.Millisecond, Receipts: true, Slots: 4})
 	ann := newPerson(s.hub, "ann").online()
 	never := map[string][]string{} // handset: texts that must not come
