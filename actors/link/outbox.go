@@ -1,6 +1,9 @@
 package link
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/ringway-im/ringway/messages"
 
 	"google.golang.org/protobuf/proto"
@@ -38,6 +41,8 @@ type packed struct {
 
 // pack empties the outbox into frames.
 func (o *outbox) pack(lossy bool) []packed {
+	// Slots speak in any order; the window waits for its oldest one.
+	slices.SortStableFunc(o.items, func(a, b outItem) int { return cmp.Compare(a.data.GetSequence(), b.data.GetSequence()) })
 	items := append(o.again, o.items...)
 	o.again = nil
 	if lossy {

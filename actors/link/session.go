@@ -39,7 +39,7 @@ type SessionConfig struct {
 	Log        *zap.Logger
 
 	Heartbeat time.Duration // at least one frame each way on each stripe in this time; 0: 1 s
-	Flush     time.Duration // how long entries wait for company; <0: RTT/20, at most 15 ms
+	Flush     time.Duration // between two flushes; <0: RTT/40, at most 8 ms, and twice that while packets are lost
 }
 
 // Attach tells a session its ring actors, once, after they are spawned.
@@ -90,6 +90,7 @@ type session struct {
 
 	out        outbox
 	flushing   bool
+	flushed    time.Time // when last
 	lastStripe int
 
 	began         time.Time
@@ -393,8 +394,8 @@ func (s *session) redialLater(ctx actor.Context, stripe uint32) {
 	after(ctx, 200*time.Millisecond+mathrand.N(800*time.Millisecond), redialDue{s.try, stripe})
 }
 
-// wantFlush lets what is ready wait a little for company: fewer packets mean
-// fewer losses.
+// wantFlush lets what is ready wait a little for company, the longer the sooner
+// the flush before was: fewer packets mean fewer losses.
 func (s *session) wantFlush(ctx actor.Context) {
 	if s.flushing {
 		return
@@ -402,17 +403,19 @@ func (s *session) wantFlush(ctx actor.Context) {
 	s.flushing = true
 	wait := s.cfg.Flush
 	if wait < 0 {
-		wait = min(s.lines.rtt/20, 15*time.Millisecond)
+		if wait = min(s.lines.rtt/40, 8*time.Millisecond); time.Now().Before(s.lines.lossy) {
+			wait *= 2
+		}
 	}
 	if wait < time.Millisecond {
 		ctx.Send(ctx.Self(), flushDue{}) // behind all that is ready now
 		return
 	}
-	after(ctx, wait, flushDue{})
+	after(ctx, max(time.Millisecond, wait-time.Since(s.flushed)), flushDue{})
 }
 
 func (s *session) flush(ctx actor.Context) {
-	s.flushing = false
+	s.flushing, s.flushed = false, time.Now()
 	for _, p := range s.out.pack(time.Now().Before(s.lines.lossy)) {
 		if i := s.lines.choose(s.lastStripe); i >= 0 {
 			s.lastStripe = i
