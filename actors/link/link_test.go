@@ -639,3 +639,20 @@ func TestChaos(t *testing.T) {
 		})
 	}
 }
+
+// A node that stops while a link is down does not start its synchronisation anew.
+func TestSupervisorStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		system := probe.System(t)
+		session := probe.New(t, system)
+		supervisor := system.Root.Spawn(NewSupervisor(SupervisorConfig{Log: zap.NewNop(), Sync: func(string, *actor.PID, uint64) *actor.Props {
+			return actor.PropsFromFunc(func(actor.Context) {})
+		}}))
+		session.Tell(supervisor, &Interrupted{Edge: "e", Session: session.PID()})
+		synctest.Wait()
+		began := time.Now()
+		if err := system.Root.StopFuture(supervisor).Wait(); err != nil || time.Since(began) > 0 {
+			t.Errorf("stopped after %v: %v", time.Since(began), err)
+		}
+	})
+}
