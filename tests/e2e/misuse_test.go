@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -105,9 +104,14 @@ func TestImpostors(t *testing.T) {
 		fine("two processes on one folder")
 	})
 	t.Run("two edges with one id", func(t *testing.T) {
+		interruptions := func() float64 { return e.api(t).metric("ringway_link_reconnects_total", "") }
+		before := interruptions()
 		second := launch(t, "edge", "--config", s.write("second.yaml", elsewhere)).ready()
 		second.says(15*time.Second, "refused")
 		fine("two edges with one id")
+		if n := interruptions() - before; n != 0 {
+			t.Errorf("the first edge's link was interrupted %v times", n)
+		}
 		second.stop()
 	})
 	t.Run("another CA's certificate", func(t *testing.T) {
@@ -138,7 +142,4 @@ func TestImpostors(t *testing.T) {
 		fine("another edge's certificate")
 		thief.kill()
 	})
-	if _, err := os.Stat(s.path("manila-1-data")); err != nil {
-		t.Error(err)
-	}
 }
