@@ -21,7 +21,7 @@ func NewMirrorSlot(cfg MirrorSlotConfig) *actor.Props {
 		s := &mirrorSlot{cfg: cfg, behavior: actor.NewBehavior()}
 		s.behavior.Become(s.free)
 		return s
-	})
+	}, inline)
 }
 
 // mirrorSlot holds the receiver's copy of a message until the sender has

@@ -39,7 +39,7 @@ type SessionConfig struct {
 	Log        *zap.Logger
 
 	Heartbeat time.Duration // at least one frame each way on each stripe in this time; 0: 1 s
-	Flush     time.Duration // between two flushes; <0: RTT/40, at most 8 ms, and twice that while packets are lost
+	Flush     time.Duration // between two flushes; <0: RTT/40, 3 to 8 ms, and twice that while packets are lost
 }
 
 // Attach tells a session its ring actors, once, after they are spawned.
@@ -403,7 +403,7 @@ func (s *session) wantFlush(ctx actor.Context) {
 	s.flushing = true
 	wait := s.cfg.Flush
 	if wait < 0 {
-		if wait = min(s.lines.rtt/40, 8*time.Millisecond); time.Now().Before(s.lines.lossy) {
+		if wait = min(max(s.lines.rtt/40, 3*time.Millisecond), 8*time.Millisecond); time.Now().Before(s.lines.lossy) {
 			wait *= 2
 		}
 	}

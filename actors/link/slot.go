@@ -21,8 +21,13 @@ func NewSlot(cfg SlotConfig) *actor.Props {
 		s := &slot{cfg: cfg, behavior: actor.NewBehavior()}
 		s.behavior.Become(s.free)
 		return s
-	})
+	}, inline)
 }
+
+// inline has slots run on the goroutine of whoever tells them something: they
+// never wait, and a goroutine for each of a message's ten steps would cost more
+// than the steps.
+var inline = actor.WithDispatcher(actor.NewSynchronizedDispatcher(300))
 
 // slot holds one message from Retrieved to Processed, and is its only holder.
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/alecthomas/kong"
@@ -39,6 +40,11 @@ type cli struct {
 type streams struct{ out, err io.Writer }
 
 func main() {
+	// A goroutine that returns from an fsync waits for a turn; on one or two
+	// cores, for long enough to be seen in a session that stops and waits.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)))
+	}
 	os.Exit(run(os.Args[1:], streams{os.Stdout, os.Stderr}))
 }
 

@@ -61,6 +61,9 @@ type options struct {
 }
 
 func main() {
+	if os.Getenv("GOMAXPROCS") == "" { // as the product's binary
+		runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	missed, err := run(ctx, os.Args[1:])

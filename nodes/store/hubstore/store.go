@@ -174,7 +174,7 @@ var errBadCall = errors.New("hubstore: refused")
 // callSpacing at most; what the rings write has a round trip's time.
 const (
 	callSpacing = 2 * time.Millisecond
-	ringSpacing = 5 * time.Millisecond
+	ringSpacing = 8 * time.Millisecond
 )
 
 // update runs f on the committer and done when what it wrote is durable.
