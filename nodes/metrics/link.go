@@ -80,7 +80,7 @@ func (m *linkMetrics) Resynchronised(took time.Duration) { m.resync.Observe(took
 func (m *linkMetrics) Resent(n int)                      { m.resent.Add(float64(n)) }
 func (m *linkMetrics) Duplicate(n int)                   { m.duplicates.Add(float64(n)) }
 func (m *linkMetrics) Gap()                              { m.gaps.Inc() }
-func (m *linkMetrics) RingFull(direction string) { m.full.WithLabelValues(m.edge, direction).Inc() }
+func (m *linkMetrics) RingFull(direction string)         { m.full.WithLabelValues(m.edge, direction).Inc() }
 
 func (m *linkMetrics) Slots(direction string, free, retrieved, sent, confirmed, processed int) {
 	for state, n := range map[string]int{"free": free, "retrieved": retrieved, "sent": sent, "confirmed": confirmed, "processed": processed} {
