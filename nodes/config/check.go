@@ -197,9 +197,6 @@ func (l *loader) checkLocal(e *HubEdge, key string, folders map[string]string) {
 
 func (l *loader) checkCluster(h *Hub) {
 	c := h.Cluster
-	if h.Store.Driver != "postgres" {
-		l.fail("store.driver", "a cluster cannot keep its state in one hub's folder", `set store: {driver: postgres, dsn: "postgres://..."}`)
-	}
 	if c.TLS == (TLS{}) {
 		c.TLS = h.Link.TLS
 	}

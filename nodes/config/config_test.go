@@ -173,7 +173,6 @@ func TestMistakes(t *testing.T) {
 		{hubYAML, "driver: postgres", "driver: oracle", `:8: store.driver: "oracle" is not allowed; write embedded, or postgres`},
 		{hubYAML, `, dsn: "postgres://x"`, "", ":8: store.dsn: missing"},
 		{hubYAML, "driver: postgres", "driver: embedded", ":8: store.dsn: an embedded store has none"},
-		{hubYAML, "driver: postgres", "driver: embedded", ":8: store.driver: a cluster cannot keep its state"},
 		{hubYAML, "  remote: 10.0.0.1:8090\n", "", ":16: cluster.remote: missing"},
 		{hubYAML, `"10.0.0.2:7946"`, `":7946"`, `:20: cluster.join[1]: ":7946" is no address to dial`},
 		{hubYAML, "data_dir: ./hub-data", "data_dir: a\ndata_dir: b", ":3: data_dir: stands twice, first in line 2"},

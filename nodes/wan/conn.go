@@ -95,7 +95,7 @@ func (c *conn) handshake() (target *net.TCPConn, established time.Time, rtt time
 	c.mu.Unlock()
 	select {
 	case <-c.ended: // before it could see the target
-		target.Close()
+		_ = target.Close()
 		return nil, established, rtt, false
 	default:
 		return target, established, rtt, true
@@ -106,11 +106,11 @@ func (c *conn) handshake() (target *net.TCPConn, established time.Time, rtt time
 func (c *conn) end() {
 	c.endOnce.Do(func() {
 		close(c.ended)
-		c.client.Close()
+		_ = c.client.Close()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.target != nil {
-			c.target.Close()
+			_ = c.target.Close()
 		}
 	})
 }
