@@ -26,7 +26,7 @@ test: ## all tests; what lacks something skips and says so
 check: format generated lint race ## what CI runs: format, generated code, lint, tests with -race and nothing skipped
 
 race:
-	CGO_ENABLED=1 RINGWAY_NO_SKIP=1 go test -race ./...
+	.ci/race
 
 # As FLAGS='-for 5s -runs 1' for a quick look; bin/benchwan -h lists them.
 bench-wan: ## speed over a WAN against a bare client beside the SMSC; as root with packet loss too
