@@ -57,7 +57,7 @@ func (a *applier) onEvents(ctx actor.Context, m *EventsIn) {
 		case e.GetNumber() <= a.applied:
 			stale = true
 		case e.Number > a.applied+2*statusWindow:
-			a.cfg.Log.Warn("status event far ahead; the edge will send it again", zap.String("edge", a.cfg.Edge), zap.Uint64("number", e.Number), zap.Uint64("applied", a.applied))
+			a.cfg.Log.Warn("status event far ahead; the edge will send it again", zap.Uint64("number", e.Number), zap.Uint64("applied", a.applied))
 		default:
 			a.waiting[e.Number] = e
 		}

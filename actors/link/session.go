@@ -679,7 +679,7 @@ func (s *session) sendAgain(ctx actor.Context, lost []carried) {
 }
 
 func (s *session) onProtocolError(ctx actor.Context, err error) {
-	s.cfg.Log.Error("closing the link", zap.String("edge", s.cfg.Edge), zap.Error(err))
+	s.cfg.Log.Error("closing the link", zap.Error(err))
 	s.giveUpOrInterrupt(ctx, err)
 }
 
@@ -697,7 +697,7 @@ func (s *session) interrupt(ctx actor.Context, err error) {
 	s.interruptions++
 	s.cfg.Metrics.Up(false)
 	s.cfg.Metrics.Reconnected(reason(err))
-	s.cfg.Log.Warn("link interrupted", zap.String("edge", s.cfg.Edge), zap.Error(err))
+	s.cfg.Log.Warn("link interrupted", zap.Error(err))
 	for _, pid := range []*actor.PID{s.Buffer, s.Mirror, s.Events} {
 		if pid != nil {
 			ctx.Send(pid, &LinkDown{})

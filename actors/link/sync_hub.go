@@ -103,7 +103,7 @@ func (s *hubSync) onResynced(ctx actor.Context, m *Resynced) {
 		return
 	}
 	if s.rings.trouble != nil {
-		s.cfg.Log.Error("the rings do not fit together", zap.String("edge", s.cfg.Edge), zap.Error(s.rings.trouble))
+		s.cfg.Log.Error("the rings do not fit together", zap.Error(s.rings.trouble))
 		s.refuse(ctx, "rings", s.rings.trouble.Error())
 		return
 	}

@@ -3,7 +3,9 @@ package linkrpc
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -103,7 +105,11 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	}
 	first, err := s.firstFrame(st)
 	if err != nil {
-		s.cfg.Log.Warn("link refused", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.Error(err))
+		level := zap.WarnLevel
+		if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+			level = zap.DebugLevel // the edge hung up: another of its stripes was refused
+		}
+		s.cfg.Log.Log(level, "link refused", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.Error(err))
 		return err
 	}
 	refuse := func(code, text string) error {

@@ -11,18 +11,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/ringway-im/ringway/actors/link"
 	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/actorlog"
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/metrics"
 	"github.com/ringway-im/ringway/nodes/pki"
@@ -90,7 +89,8 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	for _, option := range options {
 		option(e)
 	}
-	e.log = e.log.With(zap.String("edge", cfg.ID))
+	plain := e.log // of who names the edge himself
+	e.log = plain.With(zap.String("edge", cfg.ID))
 	protocol, err := protocolNamed(cfg.SMSC.Protocol)
 	if err != nil {
 		return nil, err
@@ -111,11 +111,9 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 		return nil, fmt.Errorf("edge: data_dir: %w", err)
 	}
 	if e.system == nil {
-		e.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-			return slog.New(zapslog.NewHandler(e.log.Core()))
-		}))
+		e.system = actor.NewActorSystem(actorlog.To(e.log))
 	}
-	e.start(protocol)
+	e.start(protocol, plain)
 	return e, nil
 }
 
@@ -139,7 +137,7 @@ func networkDialer(cfg config.Edge) (*actor.Props, error) {
 }
 
 // start spawns the actors: the tree is drawn in packages link and session.
-func (e *Edge) start(protocol smsc.Protocol) {
+func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 	root, cfg := e.system.Root, e.cfg
 	lm := metrics.Link(e.registerer, cfg.ID)
 	e.smsc = metrics.NewSMSC(e.registerer, cfg.SMSC.Name)
@@ -159,7 +157,7 @@ func (e *Edge) start(protocol smsc.Protocol) {
 		Jitter:  rand.Float64, Metrics: e.smsc, Logger: e.log,
 	}))
 	dialer := root.Spawn(e.dialer)
-	supervisor := root.Spawn(link.NewSupervisor(link.SupervisorConfig{Log: e.log, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
+	supervisor := root.Spawn(link.NewSupervisor(link.SupervisorConfig{Log: plain, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
 		return link.NewEdgeSync(link.EdgeSyncConfig{
 			Edge: id, Hubs: cfg.Hubs, Stripes: cfg.Link.Stripes, Gen: gen, Session: s, Buffer: e.buffer, Mirror: e.mirror,
 			Journal: e.store, Metrics: lm, Log: e.log,

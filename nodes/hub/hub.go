@@ -15,7 +15,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -27,12 +26,12 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"go.uber.org/zap/exp/zapslog"
 	"golang.org/x/crypto/bcrypt"
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/cluster/linkrpc"
+	"github.com/ringway-im/ringway/nodes/actorlog"
 	"github.com/ringway-im/ringway/nodes/config"
 )
 
@@ -161,9 +160,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 		return nil, errors.Join(err, h.store.Close())
 	}
 	if h.system == nil {
-		h.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
-			return slog.New(zapslog.NewHandler(h.log.Core()))
-		}))
+		h.system = actor.NewActorSystem(actorlog.To(h.log))
 	}
 	h.clients = h.system.Root.Spawn(hubactors.NewClients(hubactors.ClientsConfig{
 		Store: h.store, Now: h.now, Batch: 64, IdleAfter: time.Minute, SweepEvery: 15 * time.Second, Log: h.log,
