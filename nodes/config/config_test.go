@@ -76,6 +76,13 @@ func TestHub(t *testing.T) {
 	}
 }
 
+func TestClusterWithEmbeddedStore(t *testing.T) {
+	yaml := strings.Replace(hubYAML, `{driver: postgres, dsn: "postgres://x"}`, "{driver: embedded}", 1)
+	if h, err := config.LoadHub(write(t, t.TempDir(), "hub.yaml", yaml)); err != nil || h.Cluster == nil {
+		t.Errorf("a cluster section beside an embedded store: %v", err)
+	}
+}
+
 func TestEdge(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "pw", "secret2\n")

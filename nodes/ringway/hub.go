@@ -30,6 +30,12 @@ func (c *hubCmd) Run(to streams) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Store.Driver == "postgres" {
+		return &config.Error{File: c.Config, Key: "store.driver", Problem: "this release has no postgres store", Remedy: "write embedded"}
+	}
+	if cfg.Cluster != nil {
+		log.Warn("cluster: this release runs a hub alone; the section is read and checked, nothing else", zap.String("file", c.Config))
+	}
 	return serve(log, func(ctx context.Context) error { return runHub(ctx, *cfg, log) })
 }
 

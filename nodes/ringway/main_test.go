@@ -25,6 +25,10 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(good, []byte("edges: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	postgres := filepath.Join(dir, "postgres.yaml")
+	if err := os.WriteFile(postgres, []byte("store: {driver: postgres, dsn: 'postgres://x'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ca := filepath.Join(dir, "pki")
 	tests := []struct {
 		args     string
@@ -45,6 +49,8 @@ func TestRun(t *testing.T) {
 		{"nonsense", 2, "", "nonsense"},
 		{"demo --protocol ucp", 2, "", "must be one of"},
 		{"hub", 2, "", "--config"},
+		{"config check --hub " + postgres, 0, "postgres.yaml: good", ""},
+		{"hub --config " + postgres, 2, "", "postgres.yaml: store.driver: this release has no postgres store"},
 	}
 	for _, tt := range tests {
 		var out, errs bytes.Buffer
