@@ -74,6 +74,9 @@ func statusOf(err error) int {
 
 func read[T any](r *http.Request) (body T, err error) {
 	if err := json.UnmarshalRead(r.Body, &body, json.RejectUnknownMembers(true)); err != nil {
+		if semantic := (*json.SemanticError)(nil); errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic) {
+			return body, fmt.Errorf("simulator: the body: field %q is unknown: leave it out", semantic.JSONPointer.LastToken())
+		}
 		return body, fmt.Errorf("simulator: the body: %w", err)
 	}
 	return body, nil
