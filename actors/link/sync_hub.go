@@ -77,7 +77,7 @@ func (s *hubSync) onHello(ctx actor.Context) {
 		s.refuse(ctx, "wrong_version", fmt.Sprintf("the edge speaks version %d of the link, this hub %d: bring both to the same release", h.Version, Version))
 		return
 	case h.HighestEpoch > s.cfg.Epoch:
-		s.refuse(ctx, "older_epoch", fmt.Sprintf("the edge has seen epoch %d, this hub holds its rings under %d only: another hub, or this one before it lost its data, owned them later", h.HighestEpoch, s.cfg.Epoch))
+		s.refuse(ctx, "older_epoch", fmt.Sprintf("the edge has seen epoch %d, this hub holds its rings under %d only: another hub, or this one before it lost its data, owned them later; run that hub with its data, or start this edge with a new id, certificate and data_dir", h.HighestEpoch, s.cfg.Epoch))
 		return
 	case len(h.Session) != 16 || len(h.Instance) == 0 || len(h.Instance) > 64 || h.Down == nil || h.Up == nil:
 		s.refuse(ctx, "protocol", "malformed hello")
@@ -129,5 +129,5 @@ func (s *hubSync) refuse(ctx actor.Context, code, text string) {
 // otherInstance is the answer to an edge with another journal than the one that
 // has these rings.
 func otherInstance(edge string) *messages.Refused {
-	return &messages.Refused{Code: "other_instance", Text: fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; stop this one, or give it an id and a certificate of its own", edge)}
+	return &messages.Refused{Code: "other_instance", Text: fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; start it with that directory, or give it an id and a certificate of its own", edge)}
 }

@@ -48,6 +48,9 @@ func (h *Hub) putUser(ctx context.Context, name string, hash []byte) (created bo
 		return false, h.failed(err)
 	}
 	user.Name, user.Password = name, hash
+	if !exists {
+		user.Seen = h.now() // offline since there is such a user
+	}
 	err = h.wait(ctx, func(done func(error)) { h.store.PutUser(user, done) })
 	return !exists, err
 }
@@ -68,7 +71,7 @@ func (h *Hub) wait(ctx context.Context, write func(done func(error))) error {
 type Presence struct {
 	User   string
 	Online bool
-	Since  time.Time // zero: never been online
+	Since  time.Time // who was never online: since the account exists
 }
 
 // Presence says whether a user has a stream. The error may be ErrNoUser.
