@@ -42,6 +42,7 @@ type lossOptions struct {
 	runs     int
 	rtt      time.Duration
 	sessions int
+	stripes  int
 	wanem    string
 	role     string
 }
@@ -51,6 +52,7 @@ func (l *lossOptions) flags(f *flag.FlagSet) {
 	f.Func("loss", "packet loss in percent each way and the ratio to slots/RTT that passes, or off (default 2:0.8,5:0.55)", l.parse)
 	f.IntVar(&l.runs, "runs", 5, "runs of each row with loss; their median counts")
 	f.DurationVar(&l.rtt, "loss-rtt", 300*time.Millisecond, "of the WAN that loses packets")
+	f.IntVar(&l.stripes, "loss-stripes", 24, "TCP connections of the link where packets are lost: each then holds up fewer frames")
 	f.IntVar(&l.sessions, "loss-sessions", 4, "sessions with the SMSC where packets are lost: one may be slower than the ring")
 	f.StringVar(&l.wanem, "wanem", "", "the program wanem; default beside this one")
 	f.StringVar(&l.role, "role", "", "for this program's own use")
@@ -77,8 +79,8 @@ func (l *lossOptions) parse(s string) error {
 }
 
 func (l *lossOptions) check() error {
-	if l.runs < 1 || l.rtt <= 0 || l.sessions < 1 {
-		return errors.New("-runs, -loss-rtt and -loss-sessions are above 0")
+	if l.runs < 1 || l.rtt <= 0 || l.sessions < 1 || l.stripes < 1 {
+		return errors.New("-runs, -loss-rtt, -loss-sessions and -loss-stripes are above 0")
 	}
 	return nil
 }
@@ -114,7 +116,7 @@ func measureLoss(ctx context.Context, o options, r *report) error {
 			for _, direction := range o.directions {
 				m := row{
 					Protocol: o.protocol, Direction: direction, RTT: milliseconds(o.loss.rtt), Loss: rate.percent, Receipts: receipts,
-					Slots: o.slots, Stripes: o.stripes, Handsets: o.recipients, Min: rate.min, Sessions: o.loss.sessions,
+					Slots: o.slots, Stripes: o.loss.stripes, Handsets: o.recipients, Min: rate.min, Sessions: o.loss.sessions,
 				}
 				if err := m.measureLoss(ctx, o); err != nil {
 					return fmt.Errorf("%s, loss %g %%, receipts %s: %w", direction, rate.percent, onOff(receipts), err)
@@ -264,7 +266,7 @@ func startRole(o options, m *row, network, role, dir string) (*roleProcess, erro
 	p := &roleProcess{name: role, samples: make(chan sample, 16), ended: make(chan struct{})}
 	p.cmd = exec.Command(o.loss.wanem, "exec", "--name", network, role, self, "-role", role, "-dir", dir,
 		"-direction", m.Direction, "-receipts", onOff(m.Receipts), "-protocol", o.protocol, "-latency", o.latency.String(),
-		"-slots", strconv.Itoa(o.slots), "-stripes", strconv.Itoa(o.stripes), "-recipients", strconv.Itoa(o.recipients),
+		"-slots", strconv.Itoa(o.slots), "-stripes", strconv.Itoa(o.loss.stripes), "-recipients", strconv.Itoa(o.recipients),
 		"-ahead", strconv.Itoa(o.ahead), "-texts", o.textsFile, "-loss-sessions", strconv.Itoa(o.loss.sessions))
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is for us: they end with their input
 	p.cmd.Stderr = &p.said

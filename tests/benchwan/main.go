@@ -119,7 +119,7 @@ func parse(args []string) (o options, err error) {
 	f.DurationVar(&o.bare, "bare", 10*time.Second, "how long each run of the bare client is counted")
 	f.DurationVar(&o.latency, "latency", time.Millisecond, "of the SMSC for one message")
 	f.IntVar(&o.slots, "slots", 255, "of the rings")
-	f.IntVar(&o.stripes, "stripes", 8, "TCP connections of the link")
+	f.IntVar(&o.stripes, "stripes", 8, "TCP connections of the link where nothing is lost")
 	f.IntVar(&o.recipients, "recipients", 1000, "handsets")
 	f.IntVar(&o.ahead, "ahead", 0, "messages given in and not yet delivered; 0: three laps of the ring")
 	f.Float64Var(&o.min, "min", 0.9, "lowest delivered rate over the limit that passes")
