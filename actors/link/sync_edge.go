@@ -25,7 +25,7 @@ type EdgeSyncConfig struct {
 	Log                     *zap.Logger
 
 	DialWithin time.Duration // of one attempt to reach a hub; 0: 3 s
-	MaxBackOff time.Duration // between attempts; 0: 5 s
+	MaxBackOff time.Duration // between attempts; 0: 1 s. Five times that where a person has to act
 }
 
 // EdgeJournal is the part of journal.Edge that is about the link.
@@ -42,7 +42,7 @@ func NewEdgeSync(cfg EdgeSyncConfig) *actor.Props {
 		cfg.DialWithin = 3 * time.Second
 	}
 	if cfg.MaxBackOff == 0 {
-		cfg.MaxBackOff = 5 * time.Second
+		cfg.MaxBackOff = time.Second
 	}
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &edgeSync{cfg: cfg, rings: rings{buffer: cfg.Buffer, mirror: cfg.Mirror, sends: messages.Ring_UP}}
@@ -181,7 +181,7 @@ func (s *edgeSync) onFailed(ctx actor.Context, err error) {
 		s.redirect, wait = redirect.Hub, 0
 	case errors.As(err, &refused):
 		s.cfg.Log.Warn("the hub refuses this edge", zap.String("code", refused.Code), zap.String("reason", refused.Text))
-		wait = s.cfg.MaxBackOff
+		wait = 5 * s.cfg.MaxBackOff
 	case s.failures == 0, s.failures%20 == 0:
 		s.cfg.Log.Info("no hub reached; trying on", zap.Error(err), zap.Int("attempts", s.failures+1))
 	}
