@@ -24,7 +24,7 @@ type EdgeSyncConfig struct {
 	Metrics                 Metrics
 	Log                     *zap.Logger
 
-	DialWithin time.Duration // of one attempt to reach a hub; 0: 3 s
+	DialWithin time.Duration // of the first attempt to reach a hub; 0: 3 s
 	MaxBackOff time.Duration // between attempts; 0: 1 s. Five times that where a person has to act
 }
 
@@ -107,7 +107,9 @@ func (s *edgeSync) dial(ctx actor.Context) {
 		hub = s.cfg.Hubs[s.hub%len(s.cfg.Hubs)]
 		s.hub++
 	}
-	ctx.Request(s.cfg.Session, &Connect{Hub: hub, Within: s.cfg.DialWithin})
+	// A path or a machine that was too slow for one attempt gets longer for the next.
+	within := s.cfg.DialWithin * time.Duration(2+min(s.failures, 4)) / 2
+	ctx.Request(s.cfg.Session, &Connect{Hub: hub, Within: within})
 }
 
 func (s *edgeSync) hello(ctx actor.Context) {
