@@ -47,6 +47,8 @@ func (h *Hub) startEdges() error {
 		h.mu.Lock()
 		h.edges = append(h.edges, e)
 		h.mu.Unlock()
+		// Only now: the session makes the supervisor ask for this edge at once.
+		h.system.Root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: e.events})
 		if cfg.LocalEdge != nil {
 			if err := h.startLocal(e); err != nil {
 				return fmt.Errorf("hub: edge %s in this process: %w", cfg.ID, err)
@@ -56,7 +58,8 @@ func (h *Hub) startEdges() error {
 	return h.listenLink()
 }
 
-// startLink spawns the link session and the ring actors of an edge.
+// startLink spawns the link session and the ring actors of an edge; Attach has
+// them begin.
 func (h *Hub) startLink(e *edge) {
 	root, slots, log := h.system.Root, e.cfg.Ring.Slots, h.log.With(zap.String("edge", e.cfg.ID))
 	m := nodemetrics.Link(h.registerer, e.cfg.ID)
@@ -72,7 +75,6 @@ func (h *Hub) startLink(e *edge) {
 	e.events = root.Spawn(link.NewApplier(link.ApplierConfig{
 		Edge: e.cfg.ID, Session: e.session, Apply: e.rings.Apply, Applied: e.rings.Applied, Log: log,
 	}))
-	root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: e.events})
 }
 
 // sync makes a synchronisation actor for the supervisor.
