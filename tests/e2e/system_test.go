@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -66,7 +67,7 @@ func start(t *testing.T, cfg demo.RigConfig) *system {
 
 func (s *system) ready() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
 	if err := s.Await(ctx); err != nil {
 		s.t.Fatal(err)

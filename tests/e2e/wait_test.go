@@ -20,15 +20,10 @@ func long(t *testing.T) {
 
 func isLong() bool { return os.Getenv("RINGWAY_LONG") == "1" }
 
-// patience is for what a loaded machine under the race detector still has to
-// reach; nothing waits for it that works.
-const patience = time.Minute
-
 // eventually polls until missing returns "", which is what there is still to
 // wait for, or fails the test with it.
 func eventually(t testing.TB, limit time.Duration, missing func() string) {
 	t.Helper()
-	limit = max(limit, patience)
 	if last := await(t.Context(), limit, missing); last != "" {
 		t.Fatalf("after %v: %s", limit, last)
 	}
