@@ -708,6 +708,12 @@ func (o *outlet) line(name string) *line {
 	return o.lines[slices.IndexFunc(o.lines, func(l *line) bool { return l.cfg.Name == name })]
 }
 
+// after: what is due at once needs no timer (and a timer of zero in a
+// testing/synctest bubble crashes the race detector of Go 1.26).
 func (o *outlet) after(pause time.Duration, message any) {
+	if pause <= 0 {
+		o.root.Send(o.self, message)
+		return
+	}
 	scheduler.NewTimerScheduler(o.root).SendOnce(pause, o.self, message)
 }
