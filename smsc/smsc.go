@@ -279,6 +279,7 @@ type Config struct {
 	LoginTimeout    time.Duration
 	LogoutTimeout   time.Duration
 	DefaultValidity time.Duration // where the part names none; 0: the SMSC's own
+	Quirks          Quirks
 }
 
 // Protocol is a protocol's entry in the list that configuration chooses from.
