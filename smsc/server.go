@@ -10,6 +10,11 @@ import "time"
 //	login/bind ─▶ LoginReceived  ─▶ you ─▶ LoginResult   ─▶ response, Bound
 //	submit     ─▶ SubmitReceived ─▶ you ─▶ ServerAnswer  ─▶ response
 //	you ─▶ ServerDeliver, ServerReport ─▶ request; its response ─▶ DeliverAnswered
+//	query      ─▶ QueryReceived  ─▶ you ─▶ QueryAnswer, or ServerAnswer to refuse it
+//	cancel     ─▶ CancelReceived ─▶ you ─▶ ServerAnswer
+//	replace    ─▶ ReplaceReceived ─▶ you ─▶ ServerAnswer
+//
+// The last three only with ServerConfig.Manage; otherwise the machine refuses them.
 
 // ServerMachine is the state machine of one session at the SMSC: not safe for
 // concurrent use, it belongs to one actor.
@@ -33,6 +38,53 @@ type ServerConfig struct {
 	SystemID          string        // SMPP: the name given in bind responses
 	Banner            string        // CIMD2: a line sent on Connected, before any packet; empty: none
 	AnyNumber         bool          // CIMD2: accept jumps in packet numbers instead of NACKing them
+
+	Manage       bool                 // you answer QueryReceived, CancelReceived and ReplaceReceived; else they are refused
+	SubmitWindow int                  // submits that the ESME may have unanswered; more are throttled. 0: 1024
+	KeepAlive    time.Duration        // SMPP: silence of the ESME after which the line is probed; 0: never
+	Lists        map[string][]Address // SMPP: the distribution lists that submit_multi may name
+}
+
+// When is a time as an ESME gives it: absolute or from now. Both zero: not given.
+type When struct {
+	At    time.Time
+	After time.Duration
+}
+
+// IsZero reports whether no time is given.
+func (w When) IsZero() bool { return w.At.IsZero() && w.After == 0 }
+
+// Time returns the time that is meant, seen from now; zero when none is given.
+func (w When) Time(now time.Time) time.Time {
+	if w.After != 0 {
+		return now.Add(w.After)
+	}
+	return w.At
+}
+
+// Wanted says which receipts an ESME asks for: any of the bits below.
+type Wanted uint8
+
+// The bits of Wanted.
+const (
+	WantSuccess      Wanted = 1 << iota // when it is delivered
+	WantFailure                         // when it never will be
+	WantIntermediate                    // while it is still tried
+)
+
+// Includes reports whether a receipt with this state is wanted. One that is
+// neither success nor failure for certain (accepted, unknown) goes to whoever
+// wants any final one.
+func (w Wanted) Includes(s ReceiptState) bool {
+	switch s {
+	case ReceiptDelivered:
+		return w&WantSuccess != 0
+	case ReceiptEnroute:
+		return w&WantIntermediate != 0
+	case ReceiptAccepted, ReceiptUnknown:
+		return w&(WantSuccess|WantFailure) != 0
+	}
+	return w&WantFailure != 0
 }
 
 // The events of a server beside those it shares with the ESME's machine.
@@ -40,7 +92,8 @@ type (
 	// LoginResult answers LoginReceived.
 	LoginResult struct {
 		OK         bool
-		Retrieving bool // CIMD2: this account gets messages only when it asks for them
+		Retrieving bool   // CIMD2: this account gets messages only when it asks for them
+		Code       string // why not OK, as Outcome.Code: "ESME_RALYBND"; empty: wrong password
 	}
 	// ServerAnswer answers SubmitReceived. Outcome.ID is one that
 	// Protocol.NewID made. Unknown sends no response at all.
@@ -48,6 +101,17 @@ type (
 		Ref     uint64
 		Outcome Outcome
 	}
+	// QueryAnswer answers QueryReceived; refuse it with ServerAnswer.
+	QueryAnswer struct {
+		Ref   uint64
+		State ReceiptState
+		Done  time.Time // when State became final; zero: it is not
+		Code  string    // the network's error code, as Receipt.Code; may be empty
+	}
+	// ServerAlert tells the ESME that a handset can be reached again (SMPP).
+	ServerAlert struct{ Handset, ESME Address }
+	// Outbind asks the ESME, which you have dialled, to bind (SMPP). Only in state waiting.
+	Outbind struct{ User, Password string }
 	// ServerDeliver sends a short message from a handset to the ESME. Only when
 	// DeliverReady() > 0. Deliver.At is yymmddhhmmss where the protocol has one
 	// (CIMD2), else ignored. Ref comes back in DeliverAnswered.
@@ -75,6 +139,9 @@ func (ServerAnswer) event()  {}
 func (ServerDeliver) event() {}
 func (ServerReport) event()  {}
 func (WaitingResult) event() {}
+func (QueryAnswer) event()   {}
+func (ServerAlert) event()   {}
+func (Outbind) event()       {}
 
 // The effects of a server beside those it shares with the ESME's machine.
 type (
@@ -82,11 +149,44 @@ type (
 	LoginReceived struct {
 		User, Password string
 		Mode           string // SMPP: transceiver, transmitter, receiver; CIMD2: empty
+		SystemType     string // SMPP
+		AddressRange   string // SMPP: the addresses that the ESME serves, a UNIX regular expression; often empty
 	}
 	// SubmitReceived: the ESME submits a part; answer with ServerAnswer.
 	SubmitReceived struct {
+		Ref      uint64
+		Part     Part
+		Schedule When   // deliver it then, not before; zero: now
+		Expires  When   // give it up then; zero: your default. Part.Validity has it too where it is relative
+		Wanted   Wanted // the receipts; Part.Report says whether any
+		Service  string // SMPP: service_type
+		Replace  bool   // SMPP: take the place of a waiting message with equal From, To and Service
+		First    uint64 // SMPP: one of several destinations of one submit_multi, whose first had this Ref: give it the same ID. 0: no
+	}
+	// QueryReceived: what has become of a message? Answer with QueryAnswer, or
+	// with ServerAnswer when it is not known. From is its sender's address.
+	QueryReceived struct {
 		Ref  uint64
-		Part Part
+		ID   string
+		From Address
+	}
+	// CancelReceived: forget a message that is not delivered yet, or with ID
+	// empty all with these addresses (and Service, unless empty). Answer with ServerAnswer.
+	CancelReceived struct {
+		Ref      uint64
+		ID       string
+		From, To Address
+		Service  string // SMPP: service_type
+	}
+	// ReplaceReceived: give a waiting message another text, in the coding it was
+	// submitted with. Answer with ServerAnswer. An empty address, zero times: leave them.
+	ReplaceReceived struct {
+		Ref               uint64
+		ID                string
+		From              Address
+		Data              []byte
+		Schedule, Expires When
+		Wanted            Wanted
 	}
 	// DeliverAnswered: the ESME's answer to a deliver or a report; exactly one
 	// for each. Neither OK nor Temporary: refused for good.
@@ -104,3 +204,6 @@ func (LoginReceived) effect()     {}
 func (SubmitReceived) effect()    {}
 func (DeliverAnswered) effect()   {}
 func (DeliveryRequested) effect() {}
+func (QueryReceived) effect()     {}
+func (CancelReceived) effect()    {}
+func (ReplaceReceived) effect()   {}

@@ -154,8 +154,9 @@ type Event interface{ event() }
 
 // The events of a session.
 type (
-	// Connected: the socket is open; the machine logs in or binds.
-	Connected struct{}
+	// Connected: the socket is open; the machine logs in or binds. With Accepted
+	// it was the SMSC that dialled, and says first whom it wants (SMPP outbind).
+	Connected struct{ Accepted bool }
 	// Received: the reader decoded a packet (the protocol's own type).
 	Received struct{ Packet any }
 	// Garbled: the reader met something that is no packet. When Err is a
@@ -280,6 +281,8 @@ type Config struct {
 	LogoutTimeout   time.Duration
 	DefaultValidity time.Duration // where the part names none; 0: the SMSC's own
 	Quirks          Quirks
+	// What an outbind has to say (SMPP), where the SMSC dials; both empty: anything.
+	OutbindUser, OutbindPassword string
 }
 
 // Protocol is a protocol's entry in the list that configuration chooses from.
@@ -288,6 +291,9 @@ type Protocol struct {
 	// Read returns the next packet. A *SyntaxError that is not Fatal leaves the
 	// reader behind the bad packet; any other error ends the session.
 	Read func(r *bufio.Reader) (packet any, err error)
+	// Check says what of cfg the protocol cannot do, in words for who wrote the
+	// configuration; nil: all is well. It may be nil itself: nothing to check.
+	Check func(cfg Config) error
 	// New makes the ESME's (the client's) machine.
 	New func(cfg Config) Machine
 	// NewServer makes the SMSC's (the server's) machine.
