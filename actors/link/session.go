@@ -477,8 +477,8 @@ func (s *session) take(ctx actor.Context, m *messages.FrameIn) {
 	if f.Join != nil {
 		return
 	}
-	if f.Epoch != s.epoch {
-		s.onProtocolError(ctx, fmt.Errorf("%w: %d, here is %d", ErrOldEpoch, f.Epoch, s.epoch))
+	if err := CheckFrame(f.Epoch, s.epoch); err != nil {
+		s.onProtocolError(ctx, err)
 		return
 	}
 	if len(f.Heard) > maxStripes || len(f.Confirmed) > 1 || len(f.Released) > 1 || len(f.Heartbeat.GetRings()) > 2 {

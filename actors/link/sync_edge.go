@@ -122,13 +122,13 @@ func (s *edgeSync) hello(ctx actor.Context) {
 }
 
 func (s *edgeSync) onWelcome(ctx actor.Context, m *messages.Welcome) {
-	highest := s.cfg.Journal.HighestEpoch()
-	if m.Epoch < highest {
-		s.refuse(ctx, fmt.Errorf("%w: welcome of epoch %d, this edge has seen %d", ErrOldEpoch, m.Epoch, highest))
+	store, err := CheckWelcome(m.Epoch, s.cfg.Journal.HighestEpoch())
+	if err != nil {
+		s.refuse(ctx, err)
 		return
 	}
 	s.welcome = m
-	if m.Epoch == highest {
+	if !store {
 		s.rings.resync(ctx, m.Down, m.Up)
 		return
 	}

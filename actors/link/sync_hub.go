@@ -72,15 +72,8 @@ func (s *hubSync) Receive(ctx actor.Context) {
 
 func (s *hubSync) onHello(ctx actor.Context) {
 	h := s.hello
-	switch {
-	case h.Version != Version:
-		s.refuse(ctx, "wrong_version", fmt.Sprintf("the edge speaks version %d of the link, this hub %d: bring both to the same release", h.Version, Version))
-		return
-	case h.HighestEpoch > s.cfg.Epoch:
-		s.refuse(ctx, "older_epoch", fmt.Sprintf("the edge has seen epoch %d, this hub holds its rings under %d only: another hub, or this one before it lost its data, owned them later; run that hub with its data, or start this edge with a new id, certificate and data_dir", h.HighestEpoch, s.cfg.Epoch))
-		return
-	case len(h.Session) != 16 || len(h.Instance) == 0 || len(h.Instance) > 64 || h.Down == nil || h.Up == nil:
-		s.refuse(ctx, "protocol", "malformed hello")
+	if why := CheckHello(h, s.cfg.Epoch); why != nil {
+		s.refuse(ctx, why.Code, why.Text)
 		return
 	}
 	known, err := s.cfg.Instance()

@@ -1,0 +1,40 @@
+package link
+
+import (
+	"fmt"
+
+	"github.com/ringway-im/ringway/messages"
+)
+
+// What follows decides who may speak (DESIGN I4, I8): pure, so that a search over
+// all states can ask the same questions as the actors.
+
+// CheckFrame refuses a frame of another epoch than this link's.
+func CheckFrame(frame, epoch uint64) error {
+	if frame != epoch {
+		return fmt.Errorf("%w: %d, here is %d", ErrOldEpoch, frame, epoch)
+	}
+	return nil
+}
+
+// CheckWelcome is the edge's: it refuses an epoch below the highest it has
+// stored. A higher one is to be stored before the Welcome is taken.
+func CheckWelcome(epoch, highest uint64) (store bool, err error) {
+	if epoch < highest {
+		return false, fmt.Errorf("%w: welcome of epoch %d, this edge has seen %d", ErrOldEpoch, epoch, highest)
+	}
+	return epoch > highest, nil
+}
+
+// CheckHello is the hub's, which holds the rings under epoch; nil: go on.
+func CheckHello(h *messages.Hello, epoch uint64) *messages.Refused {
+	switch {
+	case h.Version != Version:
+		return &messages.Refused{Code: "wrong_version", Text: fmt.Sprintf("the edge speaks version %d of the link, this hub %d: bring both to the same release", h.Version, Version)}
+	case h.HighestEpoch > epoch:
+		return &messages.Refused{Code: "older_epoch", Text: fmt.Sprintf("the edge has seen epoch %d, this hub holds its rings under %d only: another hub, or this one before it lost its data, owned them later; run that hub with its data, or start this edge with a new id, certificate and data_dir", h.HighestEpoch, epoch)}
+	case len(h.Session) != 16 || len(h.Instance) == 0 || len(h.Instance) > 64 || h.Down == nil || h.Up == nil:
+		return &messages.Refused{Code: "protocol", Text: "malformed hello"}
+	}
+	return nil
+}
