@@ -13,8 +13,10 @@ import "time"
 //	query      ─▶ QueryReceived  ─▶ you ─▶ QueryAnswer, or ServerAnswer to refuse it
 //	cancel     ─▶ CancelReceived ─▶ you ─▶ ServerAnswer
 //	replace    ─▶ ReplaceReceived ─▶ you ─▶ ServerAnswer
+//	set        ─▶ PasswordReceived ─▶ you ─▶ ServerAnswer
+//	get        ─▶ TimeRequested ─▶ you ─▶ TimeAnswer
 //
-// The last three only with ServerConfig.Manage; otherwise the machine refuses them.
+// The last five only with ServerConfig.Manage; otherwise the machine refuses them.
 
 // ServerMachine is the state machine of one session at the SMSC: not safe for
 // concurrent use, it belongs to one actor.
@@ -39,7 +41,13 @@ type ServerConfig struct {
 	Banner            string        // CIMD2: a line sent on Connected, before any packet; empty: none
 	AnyNumber         bool          // CIMD2: accept jumps in packet numbers instead of NACKing them
 
-	Manage       bool                 // you answer QueryReceived, CancelReceived and ReplaceReceived; else they are refused
+	// RequireChecksum: CIMD2 packets without a checksum are NACKed like damaged ones.
+	RequireChecksum bool
+	NoChecksum      bool // CIMD2 packets go out without a checksum
+
+	// Manage: you answer QueryReceived, CancelReceived, ReplaceReceived,
+	// PasswordReceived and TimeRequested; else they are refused.
+	Manage       bool
 	SubmitWindow int                  // submits that the ESME may have unanswered; more are throttled. 0: 1024
 	KeepAlive    time.Duration        // SMPP: silence of the ESME after which the line is probed; 0: never
 	Lists        map[string][]Address // SMPP: the distribution lists that submit_multi may name
@@ -108,6 +116,11 @@ type (
 		Done  time.Time // when State became final; zero: it is not
 		Code  string    // the network's error code, as Receipt.Code; may be empty
 	}
+	// TimeAnswer answers TimeRequested with the time of your clock, in its zone.
+	TimeAnswer struct {
+		Ref uint64
+		At  time.Time
+	}
 	// ServerAlert tells the ESME that a handset can be reached again (SMPP).
 	ServerAlert struct{ Handset, ESME Address }
 	// Outbind asks the ESME, which you have dialled, to bind (SMPP). Only in state waiting.
@@ -140,6 +153,7 @@ func (ServerDeliver) event() {}
 func (ServerReport) event()  {}
 func (WaitingResult) event() {}
 func (QueryAnswer) event()   {}
+func (TimeAnswer) event()    {}
 func (ServerAlert) event()   {}
 func (Outbind) event()       {}
 
@@ -149,6 +163,7 @@ type (
 	LoginReceived struct {
 		User, Password string
 		Mode           string // SMPP: transceiver, transmitter, receiver; CIMD2: empty
+		Subaddress     string // CIMD2: which of several logins of the account this is; mostly empty
 		SystemType     string // SMPP
 		AddressRange   string // SMPP: the addresses that the ESME serves, a UNIX regular expression; often empty
 	}
@@ -161,6 +176,8 @@ type (
 		Wanted   Wanted // the receipts; Part.Report says whether any
 		Service  string // SMPP: service_type
 		Replace  bool   // SMPP: take the place of a waiting message with equal From, To and Service
+		NoCancel bool   // CIMD2: it was not submitted as one that can be cancelled
+		Packet   any    // the request, in the protocol's own type: for what is not translated here
 		First    uint64 // SMPP: one of several destinations of one submit_multi, whose first had this Ref: give it the same ID. 0: no
 	}
 	// QueryReceived: what has become of a message? Answer with QueryAnswer, or
@@ -171,7 +188,8 @@ type (
 		From Address
 	}
 	// CancelReceived: forget a message that is not delivered yet, or with ID
-	// empty all with these addresses (and Service, unless empty). Answer with ServerAnswer.
+	// empty all with these addresses (and Service); what is empty does not matter.
+	// Answer with ServerAnswer.
 	CancelReceived struct {
 		Ref      uint64
 		ID       string
@@ -188,6 +206,14 @@ type (
 		Schedule, Expires When
 		Wanted            Wanted
 	}
+	// PasswordReceived: the account that is logged in wants another password
+	// (CIMD2). Answer with ServerAnswer.
+	PasswordReceived struct {
+		Ref      uint64
+		Password string
+	}
+	// TimeRequested: what time is it at the SMSC (CIMD2)? Answer with TimeAnswer.
+	TimeRequested struct{ Ref uint64 }
 	// DeliverAnswered: the ESME's answer to a deliver or a report; exactly one
 	// for each. Neither OK nor Temporary: refused for good.
 	DeliverAnswered struct {
@@ -207,3 +233,5 @@ func (DeliveryRequested) effect() {}
 func (QueryReceived) effect()     {}
 func (CancelReceived) effect()    {}
 func (ReplaceReceived) effect()   {}
+func (PasswordReceived) effect()  {}
+func (TimeRequested) effect()     {}

@@ -163,9 +163,19 @@ type (
 	// *SyntaxError with Fatal unset, reading went on behind it.
 	Garbled struct{ Err error }
 	// Submit asks to send a part. Only when Ready() > 0. Ref comes back in Answered.
+	// Now is the time at the SMSC, in its zone, for protocols that say some
+	// validities only as a date (CIMD2); zero: not known, they are rounded up.
 	Submit struct {
 		Ref  uint64
 		Part Part
+		Now  time.Time
+	}
+	// Request asks to send a request in the protocol's own type that has no
+	// neutral form: an enquiry, a cancellation (CIMD2). Only when Ready() > 0. Ref,
+	// of one space with Submit's, comes back in Responded.
+	Request struct {
+		Ref    uint64
+		Packet any
 	}
 	// Accept: what Delivered or Reported brought under Ref is durable; answer it.
 	Accept struct{ Ref uint64 }
@@ -184,6 +194,7 @@ func (Connected) event()    {}
 func (Received) event()     {}
 func (Garbled) event()      {}
 func (Submit) event()       {}
+func (Request) event()      {}
 func (Accept) event()       {}
 func (Refuse) event()       {}
 func (Due) event()          {}
@@ -210,6 +221,13 @@ type (
 	Answered struct {
 		Ref     uint64
 		Outcome Outcome
+	}
+	// Responded: a Request has its response, in the protocol's own type; exactly
+	// one for each. Packet is nil when none came, and Err says why.
+	Responded struct {
+		Ref    uint64
+		Packet any
+		Err    error
 	}
 	// Delivered: a short message from a handset; answer with Accept or Refuse.
 	Delivered struct {
@@ -239,6 +257,7 @@ type (
 func (Write) effect()     {}
 func (Bound) effect()     {}
 func (Answered) effect()  {}
+func (Responded) effect() {}
 func (Delivered) effect() {}
 func (Reported) effect()  {}
 func (SetTimer) effect()  {}
@@ -270,6 +289,7 @@ type Machine interface {
 // Config is what a machine needs to know; each protocol ignores what it lacks.
 type Config struct {
 	User, Password  string
+	Subaddress      string        // CIMD2: which of several logins of the account this is, "0" to "9"; empty: none
 	Mode            string        // SMPP: transceiver, transmitter, receiver
 	SystemType      string        // SMPP
 	Window          int           // submits that may be unanswered; 1: stop and wait
