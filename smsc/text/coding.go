@@ -32,30 +32,59 @@ var ErrNotUTF8 = errors.New("text: not valid UTF-8")
 
 const byteOrderMark = '\uFEFF'
 
+// Encoded is a text in some coding.
+type Encoded struct {
+	Coding Coding
+	Shift  Shift // of GSM7
+	Data   []byte
+}
+
 // Encode returns s in the smallest coding in which the same text comes back:
-// GSM7, else UCS2. The only error is ErrNotUTF8.
+// GSM7 with the default tables, else UCS2. The only error is ErrNotUTF8.
 func Encode(s string) (Coding, []byte, error) {
+	e, err := EncodeFor(s)
+	return e.Coding, e.Data, err
+}
+
+// EncodeFor is Encode for receivers whose handsets know these national
+// languages: their tables are used where that saves parts.
+func EncodeFor(s string, national ...Language) (Encoded, error) {
 	if !utf8.ValidString(s) {
-		return GSM7, nil, ErrNotUTF8
+		return Encoded{}, ErrNotUTF8
 	}
 	if data, ok := EncodeGSM7(s); ok {
-		return GSM7, data, nil
+		return Encoded{Coding: GSM7, Data: data}, nil
 	}
-	return UCS2, EncodeUCS2(s), nil
+	best := Encoded{Coding: UCS2, Data: EncodeUCS2(s)}
+	fewest := best.parts()
+	for _, language := range national {
+		for _, shift := range language.shifts() {
+			data, ok := encodeGSM7(s, shift)
+			if e := (Encoded{Coding: GSM7, Shift: shift, Data: data}); ok && e.parts() < fewest {
+				best, fewest = e, e.parts()
+			}
+		}
+	}
+	return best, nil
 }
 
 // Decode reads data in any coding; what breaks the coding's rules becomes
 // U+FFFD. Binary is written as hexadecimal digits, for people.
 func Decode(c Coding, data []byte) string {
-	switch c {
+	return Encoded{Coding: c, Data: data}.String()
+}
+
+// String decodes e, as Decode.
+func (e Encoded) String() string {
+	switch e.Coding {
 	case GSM7:
-		return DecodeGSM7(data)
+		return decodeGSM7(e.Data, e.Shift)
 	case UCS2:
-		return DecodeUCS2(data)
+		return DecodeUCS2(e.Data)
 	case Latin1:
-		return DecodeLatin1(data)
+		return DecodeLatin1(e.Data)
 	default:
-		return fmt.Sprintf("%X", data)
+		return fmt.Sprintf("%X", e.Data)
 	}
 }
 

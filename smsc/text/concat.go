@@ -26,39 +26,62 @@ type Piece struct {
 	Data []byte // in the text's coding, GSM7 unpacked
 }
 
-// Split cuts data into as few pieces as possible, each at most 140 octets over
-// the radio with its header (3GPP 23.040 §9.2.3.24.1). One piece has no header.
-// It cuts neither between an escape and its character nor in a surrogate pair.
-// The error wraps ErrTooLong. The pieces share data's memory.
+// Split cuts a text without national tables, as Encoded.Split.
 func Split(c Coding, data []byte, ref Reference) ([]Piece, error) {
-	if len(data) <= Limit(c, 0) {
-		return []Piece{{Data: data}}, nil
+	return Encoded{Coding: c, Data: data}.Split(ref)
+}
+
+// Split cuts a text into as few pieces as possible, each at most 140 octets over
+// the radio with its header (3GPP 23.040 §9.2.3.24.1). One piece has no header
+// but for national tables. It cuts neither between an escape and its character
+// nor in a surrogate pair. The error wraps ErrTooLong. The pieces share e.Data's
+// memory.
+func (e Encoded) Split(ref Reference) ([]Piece, error) {
+	shift := e.Shift.elements()
+	alone := header(shift)
+	if len(e.Data) <= Limit(e.Coding, len(alone)) {
+		return []Piece{{UDH: alone, Data: e.Data}}, nil
 	}
-	limit := Limit(c, len(header(ref, 0, 0)))
+	limit := Limit(e.Coding, len(header(ref.element(0, 0), shift)))
 	var pieces []Piece
-	for len(data) > 0 {
-		n := cut(c, data, limit)
+	for data := e.Data; len(data) > 0; {
+		n := cut(e.Coding, data, limit)
 		pieces = append(pieces, Piece{Data: data[:n:n]})
 		data = data[n:]
 	}
 	if len(pieces) > MaxParts {
-		return nil, fmt.Errorf("%w: %d parts in %v, at most %d", ErrTooLong, len(pieces), c, MaxParts)
+		return nil, fmt.Errorf("%w: %d parts in %v, at most %d", ErrTooLong, len(pieces), e.Coding, MaxParts)
 	}
 	for i := range pieces {
-		pieces[i].UDH = header(ref, len(pieces), i+1)
+		pieces[i].UDH = header(ref.element(len(pieces), i+1), shift)
 	}
 	return pieces, nil
+}
+
+// parts is how many pieces there would be, however many.
+func (e Encoded) parts() (n int) {
+	shift := e.Shift.elements()
+	if len(e.Data) <= Limit(e.Coding, len(header(shift))) {
+		return 1
+	}
+	limit := Limit(e.Coding, len(header(Reference{}.element(0, 0), shift)))
+	for data := e.Data; len(data) > 0; n++ {
+		data = data[cut(e.Coding, data, limit):]
+	}
+	return n
 }
 
 // Parts returns how many parts s takes with 8-bit references, and its coding.
 // The error is ErrNotUTF8 or wraps ErrTooLong.
 func Parts(s string) (n int, c Coding, err error) {
-	c, data, err := Encode(s)
+	e, err := EncodeFor(s)
 	if err != nil {
-		return 0, c, err
+		return 0, e.Coding, err
 	}
-	pieces, err := Split(c, data, Reference{})
-	return len(pieces), c, err
+	if n = e.parts(); n > MaxParts {
+		return 0, e.Coding, fmt.Errorf("%w: %d parts in %v, at most %d", ErrTooLong, n, e.Coding, MaxParts)
+	}
+	return n, e.Coding, nil
 }
 
 // Limit returns how many octets of Data fit beside a user data header of udh
@@ -104,11 +127,21 @@ const (
 	concat16 = 0x08
 )
 
-func header(ref Reference, total, number int) []byte {
+// element is the information element that says where in its text a part stands.
+func (ref Reference) element(total, number int) []byte {
 	if ref.Wide {
-		return []byte{6, concat16, 4, byte(ref.Number >> 8), byte(ref.Number), byte(total), byte(number)}
+		return []byte{concat16, 4, byte(ref.Number >> 8), byte(ref.Number), byte(total), byte(number)}
 	}
-	return []byte{5, concat8, 3, byte(ref.Number), byte(total), byte(number)}
+	return []byte{concat8, 3, byte(ref.Number), byte(total), byte(number)}
+}
+
+// header makes a user data header of information elements; nil of none.
+func header(elements ...[]byte) []byte {
+	all := bytes.Join(elements, nil)
+	if len(all) == 0 {
+		return nil
+	}
+	return append([]byte{byte(len(all))}, all...)
 }
 
 // Element is one information element of a user data header.

@@ -15,28 +15,20 @@ var extension = map[byte]rune{
 	0x3C: '[', 0x3D: '~', 0x3E: ']', 0x40: '|', 0x65: '€',
 }
 
-// septets has for each character its code; above 0x7F: escape, then the code
-// in the lower seven bits.
-var septets = func() map[rune]byte {
-	m := make(map[rune]byte, len(alphabet)+len(extension))
-	for code, r := range alphabet {
-		if code != escape {
-			m[r] = byte(code)
-		}
-	}
-	for code, r := range extension {
-		m[r] = code | 0x80
-	}
-	return m
-}()
-
 // EncodeGSM7 returns s in the GSM default alphabet, one septet an octet, and
 // whether DecodeGSM7 gives s back. It does not for whatever the alphabet lacks:
 // ç, the backquote, most of the world's letters.
-func EncodeGSM7(s string) ([]byte, bool) {
+func EncodeGSM7(s string) ([]byte, bool) { return encodeGSM7(s, Shift{}) }
+
+// encodeGSM7 is EncodeGSM7 with the tables that shift names.
+func encodeGSM7(s string, shift Shift) ([]byte, bool) {
+	table, ok := codes[shift]
+	if !ok {
+		return nil, false
+	}
 	data := make([]byte, 0, len(s))
 	for _, r := range s {
-		code, ok := septets[r]
+		code, ok := table[r]
 		switch {
 		case !ok:
 			return nil, false
@@ -53,22 +45,31 @@ func EncodeGSM7(s string) ([]byte, bool) {
 // code behind an escape means the default alphabet's character, and two escapes
 // a space. An octet above 7F is no septet and becomes U+FFFD, an escape at the
 // end nothing.
-func DecodeGSM7(data []byte) string {
+func DecodeGSM7(data []byte) string { return decodeGSM7(data, Shift{}) }
+
+// decodeGSM7 is DecodeGSM7 with the tables that shift names, the default ones
+// where these are unknown.
+func decodeGSM7(data []byte, shift Shift) string {
+	locked, shifted := shift.tables()
 	text := make([]rune, 0, len(data))
 	escaped := false
 	for _, code := range data {
-		switch r, extended := extension[code]; {
+		r, extended := rune(0), false
+		if escaped {
+			r, extended = shifted[code]
+		}
+		switch {
 		case code > 0x7F:
 			text = append(text, '\uFFFD')
 		case escaped && code == escape:
 			text = append(text, ' ')
-		case escaped && extended:
+		case extended:
 			text = append(text, r)
 		case code == escape:
 			escaped = true
 			continue
 		default:
-			text = append(text, alphabet[code])
+			text = append(text, locked[code])
 		}
 		escaped = false
 	}

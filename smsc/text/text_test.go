@@ -3,14 +3,18 @@ package text
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"pgregory.net/rapid"
 )
@@ -308,6 +312,9 @@ func checkRoundTrip(t rapid.TB, s string, ref Reference, shuffle func([]Piece)) 
 			t.Fatalf("part %d does not stand for itself: %X", i+1, p.Data)
 		}
 	}
+	if want := fewest(Encoded{Coding: coding, Data: data}, s, ref); len(pieces) != want {
+		t.Fatalf("%q: %d parts, want %d", s, len(pieces), want)
+	}
 	shuffle(pieces)
 	joined, ok := Join(pieces...)
 	if got := Decode(coding, joined); !ok || got != s {
@@ -342,31 +349,64 @@ func TestAnyTextComesBack(t *testing.T) {
 	})
 }
 
-// The fewest parts: no other cutting at whole characters does with fewer.
+// fewest is how many parts s needs, counted another way: over its characters'
+// sizes and not over the data.
+func fewest(e Encoded, s string, ref Reference) int {
+	shift := len(e.Shift.elements())
+	concat := 5
+	if ref.Wide {
+		concat = 6
+	}
+	room := func(udh int) int { // 3GPP 23.040 §9.2.3.24.1
+		if udh > 0 {
+			udh++
+		}
+		if e.Coding == UCS2 {
+			return (140 - udh) / 2
+		}
+		return (1120 - 8*udh) / 7
+	}
+	var sizes []int
+	total := 0
+	if e.Coding == UCS2 && strings.HasPrefix(s, "\uFEFF") { // written twice
+		s = "\uFEFF" + s
+	}
+	for _, r := range s {
+		size := len(utf16.Encode([]rune{r}))
+		if e.Coding == GSM7 {
+			size = 1
+			if data, _ := encodeGSM7(string(r), e.Shift); len(data) > 1 {
+				size = 2
+			}
+		}
+		sizes = append(sizes, size)
+		total += size
+	}
+	if total <= room(shift) {
+		return 1
+	}
+	n, left := 0, 0
+	for _, size := range sizes { // no other cutting at whole characters does with fewer
+		if size > left {
+			n, left = n+1, room(shift+concat)
+		}
+		left -= size
+	}
+	return n
+}
+
 func TestSplitIsShortest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := stringUpTo(t, rapid.SampledFrom([]rune("a€")), 600)
-		n, _, err := Parts(s)
+		one := rapid.SampledFrom([]rune([]string{"a€", "ж😀", "aşğ€", "😀"}[rapid.IntRange(0, 3).Draw(t, "of")]))
+		s := stringUpTo(t, one, 600)
+		ref := Reference{Wide: rapid.Bool().Draw(t, "wide")}
+		e, err := EncodeFor(s, Turkish)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, room := 1, 153
-		total := 0
-		for _, r := range s {
-			size := 1
-			if r == '€' {
-				size = 2
-			}
-			if total += size; size > room {
-				want, room = want+1, 153
-			}
-			room -= size
-		}
-		if total <= 160 {
-			want = 1
-		}
-		if n != want {
-			t.Fatalf("%d parts, want %d", n, want)
+		pieces, err := e.Split(ref)
+		if want := fewest(e, s, ref); err != nil || len(pieces) != want {
+			t.Fatalf("%d parts in %v %v, want %d (%v)", len(pieces), e.Coding, e.Shift, want, err)
 		}
 	})
 }
@@ -381,33 +421,122 @@ func TestPackAnySeptets(t *testing.T) {
 	})
 }
 
-// Messages people really sent (testdata/README.md); RINGWAY_SMS_CORPUS names a
-// file of the same form to read instead.
+// Messages people really sent (testdata/README.md); RINGWAY_SMS_CORPUS names
+// files of the same form to read instead, with commas between them; those that
+// end in .gz are unpacked.
 func TestRealMessagesComeBack(t *testing.T) {
-	name := "testdata/nus-sms.jsonl"
-	if other := os.Getenv("RINGWAY_SMS_CORPUS"); other != "" {
-		name = other
+	names := []string{"testdata/nus-sms.jsonl"}
+	if others := os.Getenv("RINGWAY_SMS_CORPUS"); others != "" {
+		names = strings.Split(others, ",")
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
 	count, parts := map[Coding]int{}, 0
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var m struct{ Text string }
-		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
-			t.Fatal(err)
+	for _, name := range names {
+		for s := range corpus(t, name) {
+			for _, ref := range []Reference{{Number: 7}, {Number: 0x1234, Wide: true}} {
+				checkRoundTrip(t, s, ref, slices.Reverse)
+			}
+			n, coding, _ := Parts(s)
+			count[coding]++
+			parts += n
 		}
-		checkRoundTrip(t, m.Text, Reference{Number: 7}, slices.Reverse)
-		n, coding, _ := Parts(m.Text)
-		count[coding]++
-		parts += n
 	}
 	if count[GSM7] < 60 || count[UCS2] < 60 {
 		t.Errorf("only %v read", count)
 	}
 	t.Logf("%v, %d parts", count, parts)
+}
+
+func corpus(t *testing.T, name string) iter.Seq[string] {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	var from io.Reader = file
+	if strings.HasSuffix(name, ".gz") {
+		if from, err = gzip.NewReader(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func(yield func(string) bool) {
+		lines := bufio.NewScanner(from)
+		for lines.Scan() {
+			var m struct{ Text string }
+			if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if !yield(m.Text) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
+// The letters of each language cost one part where they cost three in UCS2, and
+// come back; without the language they go as UCS2.
+func TestNationalTables(t *testing.T) {
+	for _, c := range []struct {
+		language Language
+		text     string
+		shift    Shift
+		data     string
+	}{
+		{Turkish, "şığ", Shift{}, ""}, // three characters need no table
+		{Turkish, strings.Repeat("ş", 71), Shift{Single: Turkish}, "1b73"},
+		{Turkish, strings.Repeat("ş", 150), Shift{Locking: Turkish}, "1d"},
+		{Turkish, strings.Repeat("ığ€İŞ", 31), Shift{Locking: Turkish}, "070c04401c"},
+		{Turkish, strings.Repeat("çÇ", 71), Shift{Locking: Turkish}, "6009"},
+		{Spanish, strings.Repeat("áé", 51), Shift{Single: Spanish}, "1b6105"},
+		{Spanish, strings.Repeat("Ñó¿í", 25), Shift{Single: Spanish}, "5d1b6f601b69"},
+		{Portuguese, strings.Repeat("ãõ", 70), Shift{Locking: Portuguese}, "7b7c"},
+		{Portuguese, strings.Repeat("Φ", 71), Shift{}, "12"}, // the default alphabet goes first
+		{Portuguese, strings.Repeat("`Φç", 36), Shift{Single: Portuguese, Locking: Portuguese}, "7d1b1209"},
+	} {
+		e, err := EncodeFor(c.text, c.language)
+		if err != nil || c.data == "" && e.Coding != UCS2 || c.data != "" && (e.Coding != GSM7 || !bytes.HasPrefix(e.Data, unhex(t, c.data))) {
+			t.Errorf("%v %.12q: %v %v %.8X, %v", c.language, c.text, e.Coding, e.Shift, e.Data, err)
+		} else if e.Shift != c.shift && c.data != "" {
+			t.Errorf("%v %.12q: tables %v, want %v", c.language, c.text, e.Shift, c.shift)
+		}
+		if e.String() != c.text {
+			t.Errorf("%q comes back as %q", c.text, e.String())
+		}
+		pieces, err := e.Split(Reference{Number: 9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pieces {
+			if got := Shifted(p.UDH); e.Coding == GSM7 && got != e.Shift || len(p.Data) > Limit(e.Coding, len(p.UDH)) {
+				t.Errorf("%q: header %X says %v; %d octets", c.text, p.UDH, got, len(p.Data))
+			}
+		}
+	}
+	if coding, _, _ := Encode(strings.Repeat("ş", 71)); coding != UCS2 {
+		t.Errorf("without a language: %v", coding)
+	}
+}
+
+func TestShifted(t *testing.T) {
+	for in, want := range map[string]Shift{
+		"03240101":                 {Single: Turkish},
+		"0b0003110201240102250103": {Single: Spanish, Locking: Portuguese},
+		"03240201":                 {}, // cut off
+		"0424020101":               {}, // two octets
+		"050003110201":             {},
+		"":                         {},
+	} {
+		if got := Shifted(unhex(t, in)); got != want {
+			t.Errorf("%s: %v, want %v", in, got, want)
+		}
+	}
+	// Tables that are not known: the default ones (3GPP 23.038 §6.2.1.2.4).
+	if got := (Encoded{Coding: GSM7, Shift: Shift{Single: 4, Locking: 13}, Data: unhex(t, "611b65")}).String(); got != "a€" {
+		t.Errorf("unknown tables: %q", got)
+	}
 }
 
 func FuzzDecode(f *testing.F) {
@@ -416,9 +545,68 @@ func FuzzDecode(f *testing.F) {
 	f.Add(byte(2), []byte("\xe4"))
 	f.Add(byte(3), []byte("\x00\xff"))
 	f.Fuzz(func(t *testing.T, coding byte, data []byte) {
+		if tooBig(data) {
+			return
+		}
 		s := Decode(Coding(coding), data)
 		checkRoundTripOrTooLong(t, s)
 		Unpack(data, -1)
+	})
+}
+
+// tooBig keeps the engine at work: what it finds interesting it makes smaller
+// octet by octet, for up to a minute each, in which nothing else is tried.
+func tooBig(data []byte) bool { return len(data) > 512 }
+
+// FuzzShifted: septets of any tables are text, and text that the tables can
+// write comes back.
+func FuzzShifted(f *testing.F) {
+	f.Add(byte(1), byte(1), []byte("\x1b\x73\x1d"))
+	f.Add(byte(3), byte(3), []byte("\x1b\x12\x7e"))
+	f.Add(byte(13), byte(4), []byte("\x1b"))
+	f.Fuzz(func(t *testing.T, single, locking byte, data []byte) {
+		if tooBig(data) {
+			return
+		}
+		shift := Shift{Language(single), Language(locking)}
+		s := decodeGSM7(data, shift)
+		again, ok := encodeGSM7(s, shift)
+		if ok && decodeGSM7(again, shift) != s {
+			t.Errorf("%v: %X is %q, which goes as %X", shift, data, s, again)
+		}
+		if e, err := EncodeFor(s, Language(single), Language(locking)); err != nil || e.String() != s {
+			t.Errorf("%q comes back as %q from %v %v, %v", s, e.String(), e.Coding, e.Shift, err)
+		}
+	})
+}
+
+// FuzzSplit: any data is cut into pieces that fit and join to the same.
+func FuzzSplit(f *testing.F) {
+	f.Add(byte(0), byte(0), uint16(7), true, bytes.Repeat([]byte("a\x1be"), 120))
+	f.Add(byte(0), byte(0x31), uint16(7), false, bytes.Repeat([]byte("\x1b"), 400))
+	f.Add(byte(1), byte(0), uint16(700), false, bytes.Repeat([]byte("\xd8\x3d\xde\x00"), 40))
+	f.Add(byte(3), byte(0), uint16(7), false, make([]byte, 300))
+	f.Fuzz(func(t *testing.T, coding, tables byte, number uint16, wide bool, data []byte) {
+		if tooBig(data) {
+			return
+		}
+		e := Encoded{Coding: Coding(coding % 4), Shift: Shift{Language(tables & 15), Language(tables >> 4)}, Data: data}
+		pieces, err := e.Split(Reference{Number: number, Wide: wide})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range pieces {
+			if len(p.Data) > Limit(e.Coding, len(p.UDH)) {
+				t.Errorf("piece %d: %d octets beside %d of header", i, len(p.Data), len(p.UDH))
+			}
+			if Shifted(p.UDH) != e.Shift {
+				t.Errorf("piece %d: header %X, tables %v", i, p.UDH, e.Shift)
+			}
+		}
+		slices.Reverse(pieces)
+		if joined, ok := Join(pieces...); !ok || !bytes.Equal(joined, data) {
+			t.Errorf("%X comes back as %X, %v", data, joined, ok)
+		}
 	})
 }
 
@@ -434,6 +622,9 @@ func FuzzParseUDH(f *testing.F) {
 	f.Add([]byte("\x06\x08\x04\x12\x34\x03\x02"))
 	f.Add([]byte("\x0b\x00\x03\x11\x02\x01\x05\x04\x15\x81\x00\x0a"))
 	f.Fuzz(func(t *testing.T, octets []byte) {
+		if tooBig(octets) {
+			return
+		}
 		CutUDH(octets)
 		c, ok := Concatenation(octets)
 		if ok && (c.Number == 0 || c.Number > c.Total) {
