@@ -27,13 +27,14 @@ const (
 
 // cli is the command line. Each command is in its own file.
 type cli struct {
-	Demo    demoCmd   `cmd:"" help:"Hub, edge and SMSC in one process, with a bad WAN between them."`
-	Hub     hubCmd    `cmd:"" help:"Run a hub."`
-	Edge    edgeCmd   `cmd:"" help:"Run the edge beside an SMSC."`
-	SMSC    smscCmd   `cmd:"" name:"smsc" help:"Run a simulated SMSC with handsets."`
-	Config  configCmd `cmd:"" help:"Check configuration files."`
-	PKI     pkiCmd    `cmd:"" name:"pki" help:"Make the link's certificates."`
-	Version bool      `help:"Print the version."`
+	Demo    demoCmd    `cmd:"" help:"Hub, edge and SMSC in one process, with a bad WAN between them."`
+	Hub     hubCmd     `cmd:"" help:"Run a hub."`
+	Edge    edgeCmd    `cmd:"" help:"Run the edge beside an SMSC."`
+	SMSC    smscCmd    `cmd:"" name:"smsc" help:"Run a simulated SMSC with handsets."`
+	Config  configCmd  `cmd:"" help:"Check configuration files."`
+	PKI     pkiCmd     `cmd:"" name:"pki" help:"Make the link's certificates."`
+	History historyCmd `cmd:"" name:"check-history" help:"Decide from records of what clients, hub, edge and SMSC saw whether the promise was kept."`
+	Version bool       `help:"Print the version."`
 }
 
 // streams is where a command writes.
