@@ -360,7 +360,10 @@ func TestRetrieving(t *testing.T) {
 func TestIDBases(t *testing.T) {
 	s := start(t, Config{ReceiptIDBase: 16})
 	p := smpp.Protocol
-	p.New = func(cfg smsc.Config) smsc.Machine { return smpp.NewMachine(cfg, smpp.IDHexToDecimal) }
+	p.New = func(cfg smsc.Config) smsc.Machine {
+		cfg.Quirks.ReceiptIDs = smsc.IDDecimalToHex
+		return smpp.NewMachine(cfg)
+	}
 	e := bind(t, s, p, account)
 	part := parts(t, "hello", 0)[0]
 	part.Report = true

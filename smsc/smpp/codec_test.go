@@ -185,7 +185,7 @@ func FuzzDecode(f *testing.F) {
 		if q := mustDecode(t, again); !reflect.DeepEqual(p, q) {
 			t.Fatalf("%+v\nbecomes %+v", p, q)
 		}
-		m := NewMachine(config(), IDDecimalToHex)
+		m := NewMachine(quirky(smsc.Quirks{ReceiptIDs: smsc.IDHexToDecimal}))
 		m.Handle(smsc.Connected{}, nil)
 		m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
 		m.Handle(smsc.Received{Packet: p}, nil)
@@ -249,7 +249,7 @@ func BenchmarkDeliverSM(b *testing.B) {
 
 // BenchmarkStopAndWait is one submit and its answer through the ESME's machine.
 func BenchmarkStopAndWait(b *testing.B) {
-	m := NewMachine(config(), IDText).(*machine)
+	m := NewMachine(config()).(*machine)
 	m.Handle(smsc.Connected{}, nil)
 	m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
 	resp := submitResp(0, OK, "0000000017")

@@ -129,3 +129,16 @@ func config() smsc.Config {
 		ResponseTimeout: 10 * time.Second, LoginTimeout: 5 * time.Second, LogoutTimeout: 3 * time.Second,
 	}
 }
+
+func quirky(q smsc.Quirks) smsc.Config {
+	cfg := config()
+	cfg.Quirks = q
+	return cfg
+}
+
+// mustSetPart is setPart for parts that every SMSC takes.
+func mustSetPart(p *SubmitSM, part smsc.Part) {
+	if err := p.setPart(part, &smsc.Quirks{}); err != nil {
+		panic(err)
+	}
+}

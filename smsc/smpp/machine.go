@@ -7,11 +7,12 @@ import (
 	"github.com/ringway-im/ringway/smsc"
 )
 
-// Protocol is SMPP v3.4 with ids in receipts spelt as in responses (IDText).
+// Protocol is SMPP v3.4.
 var Protocol = smsc.Protocol{
 	Name:      "smpp",
 	Read:      Read,
-	New:       func(cfg smsc.Config) smsc.Machine { return NewMachine(cfg, IDText) },
+	Check:     Check,
+	New:       NewMachine,
 	NewServer: NewServer,
 	NewID:     NewID,
 }
@@ -24,17 +25,22 @@ var Protocol = smsc.Protocol{
 //	   └───────────────────┴─────────────────┴────────────────────────┘ unbind, unbind_resp
 type machine struct {
 	side
-	cfg  smsc.Config
-	ids  IDForm
-	bind uint32 // sequence of our bind while unanswered, else 0
+	cfg      smsc.Config
+	quirks   smsc.Quirks
+	bind     uint32 // sequence of our bind while unanswered, else 0
+	outbind  bool   // the SMSC has dialled: its outbind comes before our bind
+	receiver bool   // this session is bound, or being bound, as a receiver
 }
 
 // NewMachine returns the ESME's machine of one session. Times that cfg leaves 0
 // are 30 s for responses and login and 5 s for logout; without KeepAlive no
-// enquire_link is sent. Mode is transceiver when empty.
-func NewMachine(cfg smsc.Config, ids IDForm) smsc.Machine {
+// enquire_link is sent. Mode is transceiver when empty. What Check refuses ends
+// the session when it begins.
+//
+// A Window above 1 shrinks when the SMSC throttles, and grows back slowly.
+func NewMachine(cfg smsc.Config) smsc.Machine {
 	cfg.LoginTimeout = orDefault(cfg.LoginTimeout, 30*time.Second)
-	return &machine{cfg: cfg, ids: ids, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.LogoutTimeout,
+	m := &machine{cfg: cfg, quirks: cfg.Quirks, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.LogoutTimeout,
 		func(ref uint64, why error) smsc.Effect {
 			o := smsc.Outcome{Fate: smsc.Unknown, Text: "the session ended before the answer"}
 			if why != nil {
@@ -42,6 +48,8 @@ func NewMachine(cfg smsc.Config, ids IDForm) smsc.Machine {
 			}
 			return smsc.Answered{Ref: ref, Outcome: o}
 		})}
+	m.noUnbindResp = cfg.Quirks.NoLogoutAnswer
+	return m
 }
 
 func (m *machine) State() string {
@@ -49,7 +57,7 @@ func (m *machine) State() string {
 }
 
 func (m *machine) Ready() int {
-	if m.cfg.Mode == "receiver" {
+	if m.receiver {
 		return 0
 	}
 	return m.ready()
@@ -58,7 +66,7 @@ func (m *machine) Ready() int {
 func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
 	case smsc.Connected:
-		do = m.connected(do)
+		do = m.connected(do, ev.Accepted)
 	case smsc.Received:
 		if p, ok := ev.Packet.(PDU); ok {
 			do = m.received(do, p)
@@ -86,26 +94,48 @@ func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	return m.settle(do)
 }
 
-func (m *machine) connected(do []smsc.Effect) []smsc.Effect {
+func (m *machine) connected(do []smsc.Effect, accepted bool) []smsc.Effect {
 	if m.state != stateClosed {
 		return do
 	}
-	m.state, m.sequence = stateBinding, 0
-	m.bind = m.next()
+	m.state, m.sequence, m.outbind = stateBinding, 0, accepted
+	m.window, m.quirks = newWindow(m.cfg.Window), m.cfg.Quirks
+	if err := Check(m.cfg); err != nil {
+		return m.close(do, err, smsc.RetrySlow)
+	}
+	if accepted {
+		return m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
+	}
+	return m.sendBind(do, m.cfg.Mode)
+}
+
+// outbound answers an outbind with bind_receiver on the same connection (SMPP
+// v3.4 §4.1.7). On a connection that we have dialled it asks for what is under way.
+func (m *machine) outbound(do []smsc.Effect, p *Outbind) []smsc.Effect {
+	if !m.outbind || m.state != stateBinding {
+		return do
+	}
+	m.outbind = false
+	if c := m.cfg; (c.OutbindUser != "" || c.OutbindPassword != "") && (p.SystemID != c.OutbindUser || p.Password != c.OutbindPassword) {
+		return m.close(do, fmt.Errorf("smpp: outbind from %q refused: its name or password is not the one configured", p.SystemID), smsc.RetrySlow)
+	}
+	return m.sendBind(do, "receiver")
+}
+
+func (m *machine) sendBind(do []smsc.Effect, mode string) []smsc.Effect {
+	m.bind, m.receiver = m.next(), mode == "receiver"
 	b := BindTransmitter{
 		Header: Header{Sequence: m.bind}, SystemID: m.cfg.User, Password: m.cfg.Password,
-		SystemType: m.cfg.SystemType, InterfaceVersion: interfaceVersion,
+		SystemType: m.cfg.SystemType, InterfaceVersion: version(m.cfg),
 	}
 	var p PDU
-	switch m.cfg.Mode {
+	switch mode {
 	case "transmitter":
 		p = &b
 	case "receiver":
 		p = (*BindReceiver)(&b)
-	case "transceiver", "":
-		p = (*BindTransceiver)(&b)
 	default:
-		return m.close(do, fmt.Errorf("smpp: mode %q is none: use transceiver, transmitter or receiver", m.cfg.Mode), smsc.RetrySlow)
+		p = (*BindTransceiver)(&b)
 	}
 	do, err := m.write(do, p)
 	if err != nil {
@@ -117,15 +147,17 @@ func (m *machine) connected(do []smsc.Effect) []smsc.Effect {
 func (m *machine) submit(do []smsc.Effect, ev smsc.Submit) []smsc.Effect {
 	if m.Ready() == 0 {
 		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
-			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window),
+			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.now),
 		}})
 	}
 	p := new(SubmitSM)
 	if ev.Part.Validity == 0 {
 		ev.Part.Validity = m.cfg.DefaultValidity
 	}
-	p.setPart(ev.Part)
-	do, err := m.request(do, p, ev.Ref)
+	err := p.setPart(ev.Part, &m.quirks)
+	if err == nil {
+		do, err = m.request(do, p, ev.Ref)
+	}
 	if err != nil {
 		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{Fate: smsc.Permanent, Text: "not sent: " + err.Error()}})
 	}
@@ -158,6 +190,9 @@ func (m *machine) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 	switch p := p.(type) {
 	case *BindTransmitterResp, *BindReceiverResp, *BindTransceiverResp:
 		if m.state == stateBinding && h.Sequence == m.bind {
+			if v, given := bindTLVs(p).Uint8(TagSCInterfaceVersion); given && v < interfaceVersion {
+				m.quirks.NoTLVs = true // what it does not know is not sent to it
+			}
 			return m.bindAnswered(do, h.Status, "")
 		}
 	case *EnquireLinkResp:
@@ -174,6 +209,9 @@ func (m *machine) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 			return m.bindAnswered(do, h.Status, "; the SMSC may not know a transceiver: try one session as transmitter and one as receiver")
 		case m.unbind != 0 && h.Sequence == m.unbind:
 			return m.close(do, nil, smsc.RetryNot)
+		}
+		if h.Sequence == 0 { // to what, it does not say: is it still there?
+			return m.probe(do)
 		}
 		do = m.alive(do, h.Sequence)
 		return m.submitAnswered(do, h, "")
@@ -209,21 +247,22 @@ func (e *Refused) Error() string {
 	return s
 }
 
-func (m *machine) alive(do []smsc.Effect, sequence uint32) []smsc.Effect {
-	if m.enquire == 0 || sequence != m.enquire {
-		return do
-	}
-	m.enquire = 0
-	return m.stopTimer(do, timerEnquire)
-}
-
 func (m *machine) submitAnswered(do []smsc.Effect, h Header, id string) []smsc.Effect {
-	do, ref, ok := m.answered(do, h.Sequence)
+	do, r, ok := m.answered(do, h.Sequence)
 	if !ok {
 		return do
 	}
-	o := h.Status.outcome(m.ids.responded(id))
-	do = append(do, smsc.Answered{Ref: ref, Outcome: o})
+	o := h.Status.outcome(respondedID(m.quirks.ReceiptIDs, id))
+	if fate, overruled := m.quirks.Fates[uint32(h.Status)]; overruled && h.Status != OK {
+		o.Fate = fate
+	}
+	switch o.Fate {
+	case smsc.Accepted:
+		m.window.answered()
+	case smsc.Throttled:
+		m.window.throttled(r.round)
+	}
+	do = append(do, smsc.Answered{Ref: r.ref, Outcome: o})
 	if o.Fate == smsc.BadSession {
 		return m.close(do, fmt.Errorf("smpp: the SMSC has lost the session: submit_sm answered with %v", h.Status), smsc.RetrySoon)
 	}
@@ -241,8 +280,10 @@ func (m *machine) requested(do []smsc.Effect, p PDU) []smsc.Effect {
 		return m.delivered(do, p, (*SubmitSM)(p))
 	case *DataSM:
 		return m.delivered(do, p, p.submitSM())
-	case *AlertNotification, *Outbind:
-		return do // nobody asked; these have no response
+	case *Outbind:
+		return m.outbound(do, p)
+	case *AlertNotification:
+		return do // nobody asked; it has no response
 	}
 	return m.respond(do, CommandGenericNack, sequence, RINVCMDID)
 }
@@ -250,15 +291,12 @@ func (m *machine) requested(do []smsc.Effect, p PDU) []smsc.Effect {
 // delivered takes a short message or a receipt. While it cannot be taken, the
 // SMSC is told to try again.
 func (m *machine) delivered(do []smsc.Effect, request PDU, p *SubmitSM) []smsc.Effect {
-	if m.state != stateBound {
+	if m.state != stateBound || len(m.taken) >= maxTaken {
 		return m.respond(do, request.Command(), p.Sequence, RXTAPPN)
 	}
-	ref, ok := m.take(request)
-	if !ok {
-		return m.respond(do, request.Command(), p.Sequence, RXTAPPN)
-	}
-	part, _ := p.part()
-	if r, ok := p.receipt(part, m.ids); ok {
+	ref := m.keep(requestOf(request))
+	part, _ := p.part(&m.quirks)
+	if r, ok := p.receipt(part, &m.quirks); ok {
 		return append(do, smsc.Reported{Ref: ref, Receipt: r})
 	}
 	return append(do, smsc.Delivered{Ref: ref, Deliver: smsc.Deliver{Part: part, At: p.ScheduleDeliveryTime, Key: p.key()}})
@@ -276,16 +314,24 @@ func (m *machine) answer(do []smsc.Effect, ref uint64, s Status) []smsc.Effect {
 func (m *machine) timeout(do []smsc.Effect, name string) []smsc.Effect {
 	switch name {
 	case timerLogin:
-		return m.close(do, fmt.Errorf("smpp: no answer to the bind within %v", m.cfg.LoginTimeout), smsc.RetrySoon)
-	case timerEnquire:
-		return m.close(do, fmt.Errorf("smpp: line is dead: no enquire_link_resp within %v", m.responseTimeout), smsc.RetrySoon)
-	case timerIdle:
-		if m.state != stateBound || m.enquire != 0 {
-			return do
+		if m.outbind {
+			return m.close(do, fmt.Errorf("smpp: no outbind within %v of the SMSC's connection", m.cfg.LoginTimeout), smsc.RetrySoon)
 		}
-		m.enquire = m.next()
-		do, _ = m.write(do, &EnquireLink{Header{Sequence: m.enquire}})
-		return m.setTimer(do, timerEnquire, m.responseTimeout)
+		return m.close(do, fmt.Errorf("smpp: no answer to the bind within %v", m.cfg.LoginTimeout), smsc.RetrySoon)
+	case timerIdle:
+		return m.probe(do)
 	}
 	return m.overdue(do, name)
+}
+
+func bindTLVs(p PDU) TLVs {
+	switch p := p.(type) {
+	case *BindTransmitterResp:
+		return p.TLVs
+	case *BindReceiverResp:
+		return p.TLVs
+	case *BindTransceiverResp:
+		return p.TLVs
+	}
+	return nil
 }

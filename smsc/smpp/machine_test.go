@@ -24,7 +24,7 @@ func deliverSM(sequence uint32, body string) *DeliverSM {
 // bound tells a story up to the bind: sequence 1.
 func bound(t *testing.T, cfg smsc.Config) *story {
 	t.Helper()
-	s := tell(t, NewMachine(cfg, IDText))
+	s := tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
 	s.state("binding")
 	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
@@ -59,7 +59,7 @@ func TestStopAndWait(t *testing.T) {
 func TestWindowIsAnsweredInAnyOrder(t *testing.T) {
 	cfg := config()
 	cfg.Window, cfg.KeepAlive = 3, 0
-	s := tell(t, NewMachine(cfg, IDText))
+	s := tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
 	s.ready(0)
 	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound")
@@ -119,7 +119,7 @@ func TestEnquireLink(t *testing.T) {
 }
 
 func TestBindRefused(t *testing.T) {
-	s := tell(t, NewMachine(config(), IDText))
+	s := tell(t, NewMachine(config()))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
 	do := s.m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Status: RINVPASWD, Sequence: 1}}}, nil)
 	end, ok := do[len(do)-1].(smsc.Close)
@@ -133,14 +133,14 @@ func TestBindRefused(t *testing.T) {
 		}
 	}
 
-	s = tell(t, NewMachine(config(), IDText))
+	s = tell(t, NewMachine(config()))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
 	do = s.m.Handle(smsc.Received{Packet: &GenericNack{Header{Status: RINVCMDID, Sequence: 1}}}, nil)
 	if end := do[len(do)-1].(smsc.Close); !strings.Contains(end.Err.Error(), "transmitter") {
 		t.Errorf("no hint at other modes: %v", end.Err)
 	}
 
-	s = tell(t, NewMachine(config(), IDText))
+	s = tell(t, NewMachine(config()))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
 	s.got(&BindTransceiverResp{Header: Header{Sequence: 2}}) // not to our bind
 	s.state("binding")
@@ -148,24 +148,24 @@ func TestBindRefused(t *testing.T) {
 
 	cfg := config()
 	cfg.Password = "longer than eight"
-	s = tell(t, NewMachine(cfg, IDText))
-	s.on(smsc.Connected{}, "close, retry slow: smpp: bind_transceiver: password has 17 octets, the most is 8")
+	s = tell(t, NewMachine(cfg))
+	s.on(smsc.Connected{}, "close, retry slow: smpp: the password has 17 characters, SMPP v3.4 allows 8: ask the operator for a shorter one (an SMSC that accepts longer ones mostly compares the first 8: then give these alone)")
 	cfg = config()
 	cfg.Mode = "tx"
-	s = tell(t, NewMachine(cfg, IDText))
+	s = tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, `close, retry slow: smpp: mode "tx" is none: use transceiver, transmitter or receiver`)
 }
 
 func TestModes(t *testing.T) {
 	cfg := config()
 	cfg.Mode = "receiver"
-	s := tell(t, NewMachine(cfg, IDText))
+	s := tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_receiver 1", "timer login 5s")
 	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
 	s.ready(0)
 	s.on(submit(1, "a"), "answered 1 bad_session")
 	cfg.Mode = "transmitter"
-	s = tell(t, NewMachine(cfg, IDText))
+	s = tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_transmitter 1", "timer login 5s")
 	s.got(&BindTransmitterResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
 	s.ready(1)
@@ -204,10 +204,17 @@ func TestTooManyUnansweredDeliveries(t *testing.T) {
 func TestGenericNack(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
-	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "timer idle 30s") // sequence 0 matches nothing
+	// sequence 0 matches nothing, but something is wrong: is the SMSC there?
+	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "enquire_link 3", "timer enquire 10s", "timer idle 30s")
+	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "timer idle 30s") // asked already
+	s.ready(0)
+	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire", "timer idle 30s")
 	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 2}}, "stop response 2", "answered 1 permanent  ESME_RINVCMDID (0x03)", "timer idle 30s")
-	s.on(submit(2, "b"), `submit_sm 3 "b"`, "timer response 3 10s")
-	s.got(&GenericNack{Header{Sequence: 3}}, "stop response 3", "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)", "timer idle 30s")
+	s.on(submit(2, "b"), `submit_sm 4 "b"`, "timer response 4 10s")
+	s.got(&GenericNack{Header{Sequence: 4}}, "stop response 4", "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)", "timer idle 30s")
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 77}}, "timer idle 30s") // never sent
+	s.due("idle", "enquire_link 5", "timer enquire 10s")
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 5}}, "stop enquire", "timer idle 30s") // somebody is there
 }
 
 func TestGarbledResponseStillAnswers(t *testing.T) {
@@ -279,7 +286,7 @@ func TestSequenceNumbersWrapAndSkipOpenOnes(t *testing.T) {
 	cfg.Window = 3
 	s := bound(t, cfg)
 	s.m.(*machine).sequence = 0x7FFFFFFE
-	s.m.(*machine).open[1] = 42
+	s.m.(*machine).open[1] = ours{ref: 42}
 	s.on(submit(1, "a"), `submit_sm 2147483647 "a"`, "timer response 2147483647 10s")
 	s.on(submit(2, "b"), `submit_sm 2 "b"`, "timer response 2 10s")
 }

@@ -146,9 +146,12 @@ func (p *DataSM) walk(w *wire) {
 }
 
 const (
-	destAddress = 1 // dest_flag values (§5.2.25)
-	destList    = 2
+	destAddress     = 1 // dest_flag values (§5.2.25)
+	destList        = 2
+	maxDestinations = 254
 )
+
+func (d *Destination) isList() bool { return d.flag == destList || d.List != "" }
 
 func (d *Destination) walk(w *wire) {
 	if w.writing && d.flag == 0 {
@@ -171,7 +174,7 @@ func (d *Destination) walk(w *wire) {
 func (p *SubmitMulti) walk(w *wire) {
 	w.text(&p.ServiceType, 6, RINVSERTYP, "service_type")
 	w.address(&p.SourceAddrTON, &p.SourceAddrNPI, &p.SourceAddr, addressSize, RINVSRCADR, "source_addr")
-	if w.writing && len(p.Destinations) > 254 {
+	if w.writing && len(p.Destinations) > maxDestinations {
 		w.fail(RINVNUMDESTS, "%d destinations, the most is 254", len(p.Destinations))
 		return
 	}

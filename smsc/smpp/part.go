@@ -17,12 +17,17 @@ const (
 	ESMClassUDHI           uint8 = 0x40 // short_message begins with a user data header
 	esmTypeMask            uint8 = 0x3C
 	esmTypeReceipt         uint8 = 0x04 // deliver_sm: SMSC delivery receipt
+	esmTypeDeliveryAck     uint8 = 0x08
+	esmTypeUserAck         uint8 = 0x10
 	esmTypeIntermediate    uint8 = 0x20 // deliver_sm: intermediate notification
 	registeredReceipt      uint8 = 0x01 // registered_delivery: on success and failure (§5.2.17)
 	registeredMask         uint8 = 0x03
+	registeredIntermediate uint8 = 0x10
+	registeredReserved     uint8 = 0xE0
 	classGroup             uint8 = 0x10 // GSM 03.38 general group with a message class
 	gsmClassCodingGroup    uint8 = 0xF0 // GSM 03.38 data coding/message class group
 	interfaceVersion       uint8 = 0x34
+	interfaceVersion33     uint8 = 0x33
 	maxRelativeValidity          = 99 * 365 * 24 * time.Hour
 	day                          = 24 * time.Hour
 	relativeValiditySuffix       = "000R"
@@ -125,48 +130,60 @@ func ParseValidity(s string) (d time.Duration, ok bool) {
 	return d, true
 }
 
-// address normalises what peers write: a '+' inside says international.
-func address(ton, npi uint8, digits string) smsc.Address {
-	if ton != smsc.TONAlphanumeric && len(digits) > 1 && digits[0] == '+' {
-		ton, digits = smsc.TONInternational, digits[1:]
-		if npi == 0 {
-			npi = 1
-		}
-	}
-	return smsc.Address{TON: ton, NPI: npi, Digits: digits}
-}
-
-// setPart fills in what a part says. A part that exceeds short_message goes
-// into message_payload.
-func (p *SubmitSM) setPart(part smsc.Part) {
-	p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr = part.From.TON, part.From.NPI, part.From.Digits
-	p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr = part.To.TON, part.To.NPI, part.To.Digits
-	p.DataCoding = DataCoding(part.Coding, part.Class)
+// setPart fills in what a part says, as the SMSC wants it. A part that exceeds
+// short_message goes into message_payload, with LongPayload also one that exceeds
+// what the radio carries. The error is a part that this SMSC cannot take.
+func (p *SubmitSM) setPart(part smsc.Part, q *smsc.Quirks) error {
+	p.ServiceType = q.ServiceType
+	p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr = writeAddress(q.Numbers, part.From)
+	p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr = writeAddress(q.Numbers, part.To)
 	p.ValidityPeriod = FormatValidity(part.Validity)
 	if part.Report {
 		p.RegisteredDelivery = registeredReceipt
 	}
-	p.ShortMessage = part.Data
-	if len(part.UDH) > 0 {
-		p.ESMClass |= ESMClassUDHI
-		p.ShortMessage = append(part.UDH[:len(part.UDH):len(part.UDH)], part.Data...)
+	dataCoding, data, err := write(part, q)
+	if err != nil {
+		return err
 	}
-	if len(p.ShortMessage) > maxShortMessage {
+	p.DataCoding = dataCoding
+	udh := part.UDH
+	if q.LongTexts == smsc.LongSAR && !q.NoTLVs {
+		if sar, ok := sarParameters(udh); ok {
+			p.TLVs, udh = sar, nil
+		}
+	}
+	if len(udh) > 0 {
+		p.ESMClass |= ESMClassUDHI
+	}
+	long := q.LongTexts == smsc.LongPayload && len(data) > text.Limit(part.Coding, len(udh))
+	switch {
+	case q.Packed && dataCoding == 0:
+		p.ShortMessage = pack(udh, data)
+	case len(udh) > 0:
+		p.ShortMessage = append(udh[:len(udh):len(udh)], data...)
+	default:
+		p.ShortMessage = data
+	}
+	if long || len(p.ShortMessage) > maxShortMessage {
+		if q.NoTLVs {
+			return fmt.Errorf("smpp: a part of %d octets needs message_payload, and the SMSC takes no optional parameters", len(p.ShortMessage))
+		}
 		p.TLVs.Add(TagMessagePayload, p.ShortMessage...)
 		p.ShortMessage = nil
 	}
-	if part.More {
+	if part.More && !q.NoTLVs {
 		p.TLVs.Add(TagMoreMessagesToSend, 1)
 	}
+	return nil
 }
 
 // part is the inverse of setPart. It never fails: bad is what a server answers
 // to it, while an ESME takes the part as it is, because the SMSC would send it
 // again for ever.
-func (p *SubmitSM) part() (part smsc.Part, bad Status) {
+func (p *SubmitSM) part(q *smsc.Quirks) (part smsc.Part, bad Status) {
 	part = smsc.Part{
-		From:   address(p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr),
-		To:     address(p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr),
+		From:   readAddress(q.Numbers, p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr),
+		To:     readAddress(q.Numbers, p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr),
 		Data:   p.ShortMessage,
 		Report: p.RegisteredDelivery&registeredMask != 0,
 	}
@@ -181,6 +198,7 @@ func (p *SubmitSM) part() (part smsc.Part, bad Status) {
 	if more, _ := p.TLVs.Uint8(TagMoreMessagesToSend); more == 1 {
 		part.More = true
 	}
+	all := part.Data
 	switch {
 	case p.ESMClass&ESMClassUDHI != 0:
 		udh, data, err := text.CutUDH(part.Data)
@@ -192,8 +210,48 @@ func (p *SubmitSM) part() (part smsc.Part, bad Status) {
 	default:
 		part.UDH = sarHeader(p.TLVs)
 	}
+	if p.DataCoding == 0 {
+		switch {
+		case q.Packed:
+			part.Data = unpack(all, len(all)-len(part.Data))
+		case q.Alphabet != smsc.AlphabetGSM:
+			part.Coding = text.Latin1 // of which ASCII is a part
+		}
+	}
 	return part, bad
 }
+
+// ParseTime reads schedule_delivery_time and validity_period, absolute
+// ("261122215509000+": digits of the local time, then tenths of a second and its
+// distance from UTC in quarters of an hour) or relative, as ParseValidity (SMPP
+// v3.4 §7.1.1). ok is false for what is no time.
+func ParseTime(s string) (w smsc.When, ok bool) {
+	if s == "" || len(s) == timeSize-1 && s[15] == 'R' {
+		w.After, ok = ParseValidity(s)
+		return w, ok
+	}
+	if len(s) != timeSize-1 || s[15] != '+' && s[15] != '-' {
+		return w, false
+	}
+	for _, c := range []byte(s[:15]) {
+		if c < '0' || c > '9' {
+			return w, false
+		}
+	}
+	t, err := time.Parse("060102150405", s[:12])
+	quarters := time.Duration(s[13]-'0')*10 + time.Duration(s[14]-'0')
+	if err != nil || quarters > 48 {
+		return w, false
+	}
+	t = time.Date(2000+t.Year()%100, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), int(s[12]-'0')*1e8, time.UTC)
+	if s[15] == '+' { // the local time is ahead of UTC
+		quarters = -quarters
+	}
+	return smsc.When{At: t.Add(quarters * 15 * time.Minute)}, true
+}
+
+// FormatTime writes an absolute time, in UTC.
+func FormatTime(t time.Time) string { return t.UTC().Format("060102150405") + "000+" }
 
 // sarHeader returns the user data header that says what the sar_ parameters say
 // (GSM 03.40 §9.2.3.24.8), nil when they are incomplete or wrong or say "one of one".
@@ -215,6 +273,19 @@ func (p *DataSM) submitSM() *SubmitSM {
 		SourceAddrTON: p.SourceAddrTON, SourceAddrNPI: p.SourceAddrNPI, SourceAddr: p.SourceAddr,
 		DestAddrTON: p.DestAddrTON, DestAddrNPI: p.DestAddrNPI, DestinationAddr: p.DestinationAddr,
 		ESMClass: p.ESMClass, RegisteredDelivery: p.RegisteredDelivery, DataCoding: p.DataCoding, TLVs: p.TLVs,
+	}
+}
+
+// submitSM gives submit_multi the form of submit_sm, without its destinations.
+func (p *SubmitMulti) submitSM() *SubmitSM {
+	return &SubmitSM{
+		Header:        p.Header,
+		ServiceType:   p.ServiceType,
+		SourceAddrTON: p.SourceAddrTON, SourceAddrNPI: p.SourceAddrNPI, SourceAddr: p.SourceAddr,
+		ESMClass: p.ESMClass, ProtocolID: p.ProtocolID, PriorityFlag: p.PriorityFlag,
+		ScheduleDeliveryTime: p.ScheduleDeliveryTime, ValidityPeriod: p.ValidityPeriod,
+		RegisteredDelivery: p.RegisteredDelivery, ReplaceIfPresentFlag: p.ReplaceIfPresentFlag,
+		DataCoding: p.DataCoding, SMDefaultMsgID: p.SMDefaultMsgID, ShortMessage: p.ShortMessage, TLVs: p.TLVs,
 	}
 }
 

@@ -108,7 +108,7 @@ func TestPartComesBack(t *testing.T) {
 			p.UDH = append([]byte{byte(len(e))}, e...)
 		}
 		sm := &SubmitSM{Header: Header{Sequence: 1}}
-		sm.setPart(p)
+		mustSetPart(sm, p)
 		b, err := Append(nil, sm)
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +117,7 @@ func TestPartComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, bad := back.(*SubmitSM).part(); bad != OK || !reflect.DeepEqual(got, p) {
+		if got, bad := back.(*SubmitSM).part(&smsc.Quirks{}); bad != OK || !reflect.DeepEqual(got, p) {
 			t.Fatalf("%v\n got %+v\nwant %+v", bad, got, p)
 		}
 	})
@@ -131,25 +131,25 @@ func TestSarBecomesAHeader(t *testing.T) {
 		p.TLVs.Add(TagSarSegmentSeqnum, number)
 		return p
 	}
-	got, _ := sm(0x1234, 3, 2).part()
+	got, _ := sm(0x1234, 3, 2).part(&smsc.Quirks{})
 	if c, ok := text.Concatenation(got.UDH); !ok || c.Ref.Number != 0x1234 || c.Total != 3 || c.Number != 2 {
 		t.Errorf("%+v from %x", c, got.UDH)
 	}
 	incomplete := sm(1, 2, 1)
 	incomplete.TLVs = incomplete.TLVs[:2]
 	for _, p := range []*SubmitSM{sm(1, 1, 1), sm(1, 2, 3), sm(1, 2, 0), incomplete} {
-		if got, _ := p.part(); got.UDH != nil {
+		if got, _ := p.part(&smsc.Quirks{}); got.UDH != nil {
 			t.Errorf("%v: %x", p.TLVs, got.UDH)
 		}
 	}
 	both := sm(1, 2, 1)
 	both.ESMClass, both.ShortMessage = 0x40, []byte{5, 0, 3, 7, 2, 1, 'x'}
-	if got, _ := both.part(); !bytes.Equal(got.UDH, []byte{5, 0, 3, 7, 2, 1}) {
+	if got, _ := both.part(&smsc.Quirks{}); !bytes.Equal(got.UDH, []byte{5, 0, 3, 7, 2, 1}) {
 		t.Errorf("the header that is there counts, not %x", got.UDH)
 	}
 	short := submitSM(1, "")
 	short.ESMClass, short.ShortMessage = 0x40, []byte{5, 0}
-	if got, bad := short.part(); bad != RINVESMCLASS || got.UDH != nil || len(got.Data) != 2 {
+	if got, bad := short.part(&smsc.Quirks{}); bad != RINVESMCLASS || got.UDH != nil || len(got.Data) != 2 {
 		t.Errorf("%v %+v", bad, got)
 	}
 }
@@ -194,9 +194,9 @@ func TestReceiptVariants(t *testing.T) {
 		{"invalid UTF-8", 4, "\xff\xfe id:42 stat:EXPIRED err:001", "42 expired 001"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			checkReceipt(t, &SubmitSM{ESMClass: c.class, ShortMessage: []byte(c.body)}, IDText, c.want)
+			checkReceipt(t, &SubmitSM{ESMClass: c.class, ShortMessage: []byte(c.body)}, smsc.IDText, c.want)
 			if c.name != "invalid UTF-8" {
-				checkReceipt(t, &SubmitSM{ESMClass: c.class, DataCoding: 8, ShortMessage: text.EncodeUCS2(c.body)}, IDText, c.want)
+				checkReceipt(t, &SubmitSM{ESMClass: c.class, DataCoding: 8, ShortMessage: text.EncodeUCS2(c.body)}, smsc.IDText, c.want)
 			}
 		})
 	}
@@ -204,21 +204,21 @@ func TestReceiptVariants(t *testing.T) {
 	p.TLVs.Add(TagReceiptedMessageID, []byte("B7")...) // without its NUL
 	p.TLVs.Add(TagMessageState, byte(StateExpired))
 	p.TLVs.Add(TagNetworkErrorCode, 3, 1, 0)
-	checkReceipt(t, p, IDText, "B7 expired 256")
+	checkReceipt(t, p, smsc.IDText, "B7 expired 256")
 	p.ShortMessage, p.ESMClass = nil, 0
-	checkReceipt(t, p, IDText, "B7 expired 256")
+	checkReceipt(t, p, smsc.IDText, "B7 expired 256")
 	p = &SubmitSM{ShortMessage: []byte("hello")}
 	p.TLVs.Add(TagMessageState, byte(StateExpired)) // of nothing
-	checkReceipt(t, p, IDText, "")
+	checkReceipt(t, p, smsc.IDText, "")
 	p = &SubmitSM{ESMClass: 4}
 	p.TLVs.Add(TagMessagePayload, []byte(usual)...)
-	checkReceipt(t, p, IDText, "a1 delivered 000")
+	checkReceipt(t, p, smsc.IDText, "a1 delivered 000")
 }
 
-func checkReceipt(t *testing.T, p *SubmitSM, form IDForm, want string) {
+func checkReceipt(t *testing.T, p *SubmitSM, form smsc.IDForm, want string) {
 	t.Helper()
-	part, _ := p.part()
-	r, ok := p.receipt(part, form)
+	part, _ := p.part(&smsc.Quirks{})
+	r, ok := p.receipt(part, &smsc.Quirks{ReceiptIDs: form})
 	got := ""
 	if ok {
 		got = fmt.Sprintf("%s %v %s", r.ID, r.State, r.Code)
@@ -230,22 +230,22 @@ func checkReceipt(t *testing.T, p *SubmitSM, form IDForm, want string) {
 
 func TestIDForms(t *testing.T) {
 	for _, c := range []struct {
-		form                         IDForm
+		form                         smsc.IDForm
 		response, receipt, different string
 	}{
-		{IDText, "1e6481ee", "1e6481ee", "1E6481EE"},
-		{IDDecimalToHex, "1e6481ee", "509903342", "509903343"}, // as jsmpp does
-		{IDDecimalToHex, "1E6481EE", "0509903342", "1"},
-		{IDHexToDecimal, "1234567890", "499602D2", "499602D3"},
-		{IDHexToDecimal, "0012", "c", "12"},
-		{IDDecimalToHex, "not a number", "not a number", "0"},
-		{IDDecimalToHex, "", "", "0"},
-		{IDDecimalToHex, "ffffffffffffffffffffffff", "79228162514264337593543950335", "1"},
+		{smsc.IDText, "1e6481ee", "1e6481ee", "1E6481EE"},
+		{smsc.IDHexToDecimal, "1e6481ee", "509903342", "509903343"}, // as jsmpp does
+		{smsc.IDHexToDecimal, "1E6481EE", "0509903342", "1"},
+		{smsc.IDDecimalToHex, "1234567890", "499602D2", "499602D3"},
+		{smsc.IDDecimalToHex, "0012", "c", "12"},
+		{smsc.IDHexToDecimal, "not a number", "not a number", "0"},
+		{smsc.IDHexToDecimal, "", "", "0"},
+		{smsc.IDHexToDecimal, "ffffffffffffffffffffffff", "79228162514264337593543950335", "1"},
 	} {
-		if a, b := c.form.responded(c.response), c.form.receipted(c.receipt); a != b {
+		if a, b := respondedID(c.form, c.response), receiptedID(c.form, c.receipt); a != b {
 			t.Errorf("%d: %s is %q, %s is %q", c.form, c.response, a, c.receipt, b)
 		}
-		if a, b := c.form.responded(c.response), c.form.receipted(c.different); a == b {
+		if a, b := respondedID(c.form, c.response), receiptedID(c.form, c.different); a == b {
 			t.Errorf("%d: %s and %s are both %q", c.form, c.response, c.different, a)
 		}
 	}

@@ -132,7 +132,7 @@ func TestESMEInAnyOrder(t *testing.T) {
 		cfg := config()
 		cfg.Mode = rapid.SampledFrom([]string{"transceiver", "transmitter", "receiver"}).Draw(t, "mode")
 		cfg.Window = rapid.IntRange(0, 3).Draw(t, "window")
-		m := NewMachine(cfg, IDForm(rapid.IntRange(0, 2).Draw(t, "ids")))
+		m := NewMachine(cfg)
 		w := &world{timers: map[string]smsc.Timer{}, open: map[uint64]bool{}}
 		w.check(t, m.Handle(smsc.Connected{}, nil))
 		if rapid.IntRange(0, 3).Draw(t, "bind") > 0 {
@@ -249,7 +249,7 @@ type end struct {
 func TestBothEndsThroughOctets(t *testing.T) {
 	cfg := config()
 	cfg.Window = 3
-	client := &end{m: NewMachine(cfg, IDText)}
+	client := &end{m: NewMachine(cfg)}
 	server := &end{m: NewServer(smsc.ServerConfig{SystemID: "SMSC", Window: 2})}
 	peer := map[*end]*end{client: server, server: client}
 	var log []string

@@ -63,36 +63,25 @@ func messageState(r smsc.ReceiptState) MessageState {
 	return StateUnknown
 }
 
-// IDForm says how the ids in receipts are spelt compared with those in
-// submit_sm_resp. A person has to say it: a decimal id is also valid hexadecimal.
-type IDForm uint8
-
-// The forms in use. With the last two, ids of both sides are compared as
-// numbers: Outcome.ID and Receipt.ID come in lower case without leading zeros.
-const (
-	IDText         IDForm = iota // the same text
-	IDHexToDecimal               // receipts have hexadecimal, responses decimal
-	IDDecimalToHex               // receipts have decimal, responses hexadecimal
-)
-
-// responded spells an id from submit_sm_resp.
-func (f IDForm) responded(id string) string {
+// respondedID spells an id from submit_sm_resp. Ids of different bases are
+// compared as numbers: lower case, no leading zeros.
+func respondedID(f smsc.IDForm, id string) string {
 	switch f {
-	case IDHexToDecimal:
-		return rebase(id, 10, 10)
-	case IDDecimalToHex:
+	case smsc.IDHexToDecimal:
 		return rebase(id, 16, 16)
+	case smsc.IDDecimalToHex:
+		return rebase(id, 10, 10)
 	}
 	return strings.TrimSpace(id)
 }
 
-// receipted spells an id from a receipt as responded does.
-func (f IDForm) receipted(id string) string {
+// receiptedID spells an id from a receipt as respondedID does.
+func receiptedID(f smsc.IDForm, id string) string {
 	switch f {
-	case IDHexToDecimal:
-		return rebase(id, 16, 10)
-	case IDDecimalToHex:
+	case smsc.IDHexToDecimal:
 		return rebase(id, 10, 16)
+	case smsc.IDDecimalToHex:
+		return rebase(id, 16, 10)
 	}
 	return strings.TrimSpace(id)
 }
@@ -113,7 +102,7 @@ func rebase(id string, from, to int) string {
 // specific, so it is read leniently); ok is false for an ordinary message. TLVs
 // come before the text. Some SMSCs leave esm_class 0: then the text must be a
 // complete receipt, because a person could have typed it.
-func (p *SubmitSM) receipt(part smsc.Part, form IDForm) (r smsc.Receipt, ok bool) {
+func (p *SubmitSM) receipt(part smsc.Part, q *smsc.Quirks) (r smsc.Receipt, ok bool) {
 	kind := p.ESMClass & esmTypeMask
 	if kind != 0 && kind != esmTypeReceipt && kind != esmTypeIntermediate {
 		return smsc.Receipt{}, false
@@ -124,6 +113,9 @@ func (p *SubmitSM) receipt(part smsc.Part, form IDForm) (r smsc.Receipt, ok bool
 	if kind != 0 || hasID || beginsLikeReceipt(part) {
 		words = parseReceipt(receiptText(part))
 	}
+	if q.Packed && kind != 0 && words.id == "" && words.state == smsc.ReceiptUnknown {
+		words = parseReceipt(string(p.ShortMessage)) // receipts are rarely packed
+	}
 	if kind == 0 && !(hasID && hasState) && !words.whole {
 		return smsc.Receipt{}, false
 	}
@@ -131,12 +123,12 @@ func (p *SubmitSM) receipt(part smsc.Part, form IDForm) (r smsc.Receipt, ok bool
 	if hasID && id != "" {
 		r.ID = id
 	}
-	r.ID = form.receipted(r.ID)
+	r.ID = receiptedID(q.ReceiptIDs, r.ID)
 	if hasState {
 		r.State = MessageState(state).Receipt()
 	}
-	if b, _ := p.TLVs.Get(TagNetworkErrorCode); len(b) == 3 {
-		r.Code = fmt.Sprintf("%03d", int(b[1])<<8|int(b[2]))
+	if e, ok := p.TLVs.NetworkError(); ok {
+		r.Code = fmt.Sprintf("%03d", e.Code)
 	}
 	return r, true
 }
@@ -192,7 +184,7 @@ func parseReceipt(s string) receiptWords {
 		if i := strings.IndexAny(v, "\r\n\x00"); i >= 0 {
 			v = v[:i]
 		}
-		return strings.TrimSpace(v)
+		return strings.Trim(v, " \t,;")
 	}
 	w := receiptWords{id: value(id), err: value(errorCode)}
 	if i := strings.IndexByte(w.err, ' '); i >= 0 {
@@ -232,8 +224,11 @@ func asciiLower(s string) string {
 			b[i] = c + 'a' - 'A'
 		}
 	}
-	return string(b)
+	return dateKeys.Replace(string(b))
 }
+
+// dateKeys: two keys in another spelling, of the same length.
+var dateKeys = strings.NewReplacer("submit_date:", "submit date:", "done_date:", "done date:")
 
 // formatReceipt writes the text that appendix B of SMPP v3.4 describes. Times
 // are in UTC. The message's first 20 characters follow where it is in the GSM

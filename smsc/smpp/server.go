@@ -18,15 +18,22 @@ import (
 // An unbind is answered when the submits that came before it are.
 type server struct {
 	side
-	cfg  smsc.ServerConfig
-	bind request // of the ESME: says the mode
+	cfg    smsc.ServerConfig
+	bind   request          // of the ESME: says the mode
+	quirks smsc.Quirks      // of the ESME: NoTLVs when it speaks v3.3
+	multis map[uint64]multi // submit_multi under way, by the Ref of the first destination
+	parts  map[uint64]multiPart
 }
 
 // NewServer returns the SMSC's machine of one session. ResponseTimeout is 30 s
-// when 0. It takes submit_sm and data_sm; submit_multi, query_sm, cancel_sm and
-// replace_sm are refused with the status that each has for that.
+// when 0. submit_sm, data_sm and each destination of submit_multi become a
+// SubmitReceived. Without cfg.Manage query_sm, cancel_sm and replace_sm are
+// refused with the status that each has for that.
 func NewServer(cfg smsc.ServerConfig) smsc.ServerMachine {
-	return &server{cfg: cfg, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.ResponseTimeout,
+	if cfg.SubmitWindow <= 0 || cfg.SubmitWindow > maxTaken {
+		cfg.SubmitWindow = maxTaken
+	}
+	return &server{cfg: cfg, multis: map[uint64]multi{}, parts: map[uint64]multiPart{}, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.ResponseTimeout,
 		func(ref uint64, _ error) smsc.Effect { return smsc.DeliverAnswered{Ref: ref, Temporary: true} })}
 }
 
@@ -47,12 +54,7 @@ func (m *server) DeliverReady() int {
 func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
 	case smsc.Connected:
-		if m.state == stateClosed {
-			m.state, m.sequence = stateBinding, 0
-			if m.cfg.LoginTimeout > 0 {
-				do = m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
-			}
-		}
+		do = m.connected(do)
 	case smsc.Received:
 		if p, ok := ev.Packet.(PDU); ok {
 			do = m.received(do, p)
@@ -63,16 +65,24 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 			do = m.received(do, answer)
 		}
 	case smsc.LoginResult:
-		do = m.loggedIn(do, ev.OK)
+		do = m.loggedIn(do, ev)
 	case smsc.ServerAnswer:
 		do = m.answer(do, ev)
+	case smsc.QueryAnswer:
+		do = m.queried(do, ev)
 	case smsc.ServerDeliver:
 		p := new(SubmitSM)
 		ev.Deliver.Validity, ev.Deliver.Report, ev.Deliver.More = 0, false, false // not of a deliver_sm
-		p.setPart(ev.Deliver.Part)
-		do = m.deliver(do, p, ev.Ref)
+		do = m.deliver(do, p, p.setPart(ev.Deliver.Part, &m.quirks), ev.Ref)
 	case smsc.ServerReport:
-		do = m.deliver(do, report(ev), ev.Ref)
+		p, err := report(ev, &m.quirks)
+		do = m.deliver(do, p, err, ev.Ref)
+	case smsc.ServerAlert:
+		do = m.alert(do, ev)
+	case smsc.Outbind:
+		if m.state == stateBinding {
+			do, _ = m.write(do, &Outbind{Header{Sequence: m.next()}, ev.User, ev.Password})
+		}
 	case smsc.Due:
 		if m.due(ev.Timer) {
 			do = m.timeout(do, ev.Timer.Name)
@@ -85,6 +95,20 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	return m.settle(do)
 }
 
+func (m *server) connected(do []smsc.Effect) []smsc.Effect {
+	if m.state != stateClosed {
+		return do
+	}
+	m.state, m.sequence, m.bind, m.quirks = stateBinding, 0, request{}, smsc.Quirks{}
+	m.window = newWindow(m.cfg.Window)
+	clear(m.multis)
+	clear(m.parts)
+	if m.cfg.LoginTimeout > 0 {
+		do = m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
+	}
+	return do
+}
+
 func (m *server) received(do []smsc.Effect, p PDU) []smsc.Effect {
 	if m.state == stateClosed {
 		return do
@@ -94,8 +118,19 @@ func (m *server) received(do []smsc.Effect, p PDU) []smsc.Effect {
 	} else {
 		do = m.requested(do, p)
 	}
-	if m.state == stateBound && m.cfg.InactivityTimeout > 0 {
+	return m.heard(do)
+}
+
+// heard starts anew to wait for a sign of life.
+func (m *server) heard(do []smsc.Effect) []smsc.Effect {
+	if m.state != stateBound {
+		return do
+	}
+	if m.cfg.InactivityTimeout > 0 {
 		do = m.setTimer(do, timerIdle, m.cfg.InactivityTimeout)
+	}
+	if m.cfg.KeepAlive > 0 {
+		do = m.setTimer(do, timerProbe, m.cfg.KeepAlive)
 	}
 	return do
 }
@@ -126,19 +161,7 @@ func (m *server) requested(do []smsc.Effect, p PDU) []smsc.Effect {
 	if m.bind.command == CommandBindReceiver {
 		return m.respond(do, command, sequence, RINVBNDSTS)
 	}
-	switch p := p.(type) {
-	case *SubmitSM:
-		return m.submitted(do, p, p)
-	case *DataSM:
-		return m.submitted(do, p, p.submitSM())
-	case *QuerySM:
-		return m.respond(do, command, sequence, RQUERYFAIL)
-	case *CancelSM:
-		return m.respond(do, command, sequence, RCANCELFAIL)
-	case *ReplaceSM:
-		return m.respond(do, command, sequence, RREPLACEFAIL)
-	}
-	return m.respond(do, command, sequence, RINVCMDID)
+	return m.take(do, p)
 }
 
 var modes = map[CommandID]string{
@@ -149,20 +172,29 @@ func (m *server) bindReceived(do []smsc.Effect, c CommandID, p *BindTransmitter)
 	if m.state != stateBinding {
 		return m.respond(do, c, p.Sequence, RALYBND)
 	}
-	m.state, m.bind = stateChecking, request{c, p.Sequence}
-	return append(do, smsc.LoginReceived{User: p.SystemID, Password: p.Password, Mode: modes[c]})
+	m.state, m.bind = stateChecking, request{command: c, sequence: p.Sequence}
+	m.quirks.NoTLVs = p.InterfaceVersion < interfaceVersion // v3.3 knows none
+	return append(do, smsc.LoginReceived{
+		User: p.SystemID, Password: p.Password, Mode: modes[c], SystemType: p.SystemType, AddressRange: p.AddressRange,
+	})
 }
 
-func (m *server) loggedIn(do []smsc.Effect, ok bool) []smsc.Effect {
+func (m *server) loggedIn(do []smsc.Effect, ev smsc.LoginResult) []smsc.Effect {
 	if m.state != stateChecking {
 		return do
 	}
-	if !ok {
-		do = m.respond(do, m.bind.command, m.bind.sequence, RINVPASWD)
-		return m.close(do, fmt.Errorf("smpp: login refused"), smsc.RetryNot)
+	if !ev.OK {
+		why, ok := ParseStatus(ev.Code)
+		if !ok || why == OK {
+			why = RINVPASWD
+		}
+		do = m.respond(do, m.bind.command, m.bind.sequence, why)
+		return m.close(do, fmt.Errorf("smpp: login refused: %v", why), smsc.RetryNot)
 	}
 	b := BindTransmitterResp{Header: Header{Sequence: m.bind.sequence}, SystemID: m.cfg.SystemID}
-	b.TLVs.Add(TagSCInterfaceVersion, interfaceVersion)
+	if !m.quirks.NoTLVs {
+		b.TLVs.Add(TagSCInterfaceVersion, interfaceVersion)
+	}
 	var p PDU
 	switch m.bind.command {
 	case CommandBindTransmitter:
@@ -179,73 +211,16 @@ func (m *server) loggedIn(do []smsc.Effect, ok bool) []smsc.Effect {
 	}
 	do = m.stopTimer(do, timerLogin)
 	m.state = stateBound
-	if m.cfg.InactivityTimeout > 0 {
-		do = m.setTimer(do, timerIdle, m.cfg.InactivityTimeout)
-	}
-	return append(do, smsc.Bound{})
+	return append(m.heard(do), smsc.Bound{})
 }
 
-func (m *server) submitted(do []smsc.Effect, request PDU, p *SubmitSM) []smsc.Effect {
-	part, bad := p.part()
-	if bad != OK {
-		return m.respond(do, request.Command(), p.Sequence, bad)
-	}
-	ref, ok := m.take(request)
-	if !ok {
-		return m.respond(do, request.Command(), p.Sequence, RTHROTTLED)
-	}
-	return append(do, smsc.SubmitReceived{Ref: ref, Part: part})
-}
-
-func (m *server) answer(do []smsc.Effect, ev smsc.ServerAnswer) []smsc.Effect {
-	r, ok := m.taken[ev.Ref]
-	if !ok {
-		return do
-	}
-	delete(m.taken, ev.Ref)
-	if ev.Outcome.Fate == smsc.Unknown {
-		return do
-	}
-	h := Header{Status: outcomeStatus(ev.Outcome), Sequence: r.sequence}
-	if h.Status != OK {
-		return m.respond(do, r.command, r.sequence, h.Status)
-	}
-	resp := SubmitSMResp{Header: h, MessageID: ev.Outcome.ID}
-	var p PDU = &resp
-	if r.command == CommandDataSM {
-		p = (*DataSMResp)(&resp)
-	}
-	do, err := m.write(do, p)
-	if err != nil { // an id that cannot be written
-		return m.respond(do, r.command, r.sequence, RSYSERR)
-	}
-	return do
-}
-
-// outcomeStatus is the status that Code names, else the usual one of the Fate.
-func outcomeStatus(o smsc.Outcome) Status {
-	if o.Fate == smsc.Accepted {
-		return OK
-	}
-	if s, ok := ParseStatus(o.Code); ok && s != OK {
-		return s
-	}
-	switch o.Fate {
-	case smsc.Throttled:
-		return RTHROTTLED
-	case smsc.Permanent:
-		return RINVDSTADR
-	case smsc.BadSession:
-		return RINVBNDSTS
-	}
-	return RXTAPPN
-}
-
-func (m *server) deliver(do []smsc.Effect, p *SubmitSM, ref uint64) []smsc.Effect {
+func (m *server) deliver(do []smsc.Effect, p *SubmitSM, err error, ref uint64) []smsc.Effect {
 	if m.DeliverReady() == 0 {
 		return append(do, smsc.DeliverAnswered{Ref: ref, Temporary: true})
 	}
-	do, err := m.request(do, (*DeliverSM)(p), ref)
+	if err == nil {
+		do, err = m.request(do, (*DeliverSM)(p), ref)
+	}
 	if err != nil { // cannot be written: never deliverable
 		return append(do, smsc.DeliverAnswered{Ref: ref})
 	}
@@ -253,15 +228,18 @@ func (m *server) deliver(do []smsc.Effect, p *SubmitSM, ref uint64) []smsc.Effec
 }
 
 // report is a receipt as a deliver_sm: text for older ESMEs, TLVs for newer.
-func report(ev smsc.ServerReport) *SubmitSM {
+func report(ev smsc.ServerReport, q *smsc.Quirks) (*SubmitSM, error) {
 	p := new(SubmitSM)
-	p.setPart(smsc.Part{
+	err := p.setPart(smsc.Part{
 		From: ev.Part.To, To: ev.Part.From, Class: -1,
 		Data: formatReceipt(ev.Receipt, ev.Part, ev.Submitted, ev.Done),
-	})
+	}, q)
 	p.ESMClass = esmTypeReceipt
 	if ev.Receipt.State == smsc.ReceiptEnroute {
 		p.ESMClass = esmTypeIntermediate
+	}
+	if q.NoTLVs {
+		return p, err
 	}
 	p.TLVs.AddText(TagReceiptedMessageID, ev.Receipt.ID)
 	p.TLVs.Add(TagMessageState, byte(messageState(ev.Receipt.State)))
@@ -269,7 +247,25 @@ func report(ev smsc.ServerReport) *SubmitSM {
 		const gsm = 3
 		p.TLVs.Add(TagNetworkErrorCode, gsm, byte(code>>8), byte(code))
 	}
-	return p
+	return p, err
+}
+
+// alert has no response, and is lost where it cannot be sent.
+func (m *server) alert(do []smsc.Effect, ev smsc.ServerAlert) []smsc.Effect {
+	if m.state != stateBound || m.bind.command == CommandBindTransmitter {
+		return do
+	}
+	p := &AlertNotification{
+		Header:        Header{Sequence: m.next()},
+		SourceAddrTON: ev.Handset.TON, SourceAddrNPI: ev.Handset.NPI, SourceAddr: ev.Handset.Digits,
+		ESMEAddrTON: ev.ESME.TON, ESMEAddrNPI: ev.ESME.NPI, ESMEAddr: ev.ESME.Digits,
+	}
+	if !m.quirks.NoTLVs {
+		const available = 0
+		p.TLVs.Add(TagMSAvailabilityStatus, available)
+	}
+	do, _ = m.write(do, p)
+	return do
 }
 
 func (m *server) responded(do []smsc.Effect, p PDU) []smsc.Effect {
@@ -279,12 +275,21 @@ func (m *server) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 		if m.unbind != 0 && h.Sequence == m.unbind {
 			return m.close(do, nil, smsc.RetryNot)
 		}
+	case *EnquireLinkResp:
+		return m.alive(do, h.Sequence)
 	case *DeliverSMResp, *GenericNack:
-		do, ref, ok := m.answered(do, h.Sequence)
+		do = m.alive(do, h.Sequence) // a nack will do: somebody is there
+		do, r, ok := m.answered(do, h.Sequence)
 		if !ok {
 			return do
 		}
-		a := smsc.DeliverAnswered{Ref: ref, OK: h.Status == OK}
+		switch {
+		case h.Status == OK:
+			m.window.answered()
+		case h.Status.Fate() == smsc.Throttled:
+			m.window.throttled(r.round)
+		}
+		a := smsc.DeliverAnswered{Ref: r.ref, OK: h.Status == OK}
 		if _, nack := p.(*GenericNack); nack {
 			a.OK = false
 		}
@@ -300,6 +305,8 @@ func (m *server) timeout(do []smsc.Effect, name string) []smsc.Effect {
 		return m.close(do, fmt.Errorf("smpp: no bind within %v", m.cfg.LoginTimeout), smsc.RetryNot)
 	case timerIdle:
 		return m.close(do, fmt.Errorf("smpp: the ESME was silent for %v", m.cfg.InactivityTimeout), smsc.RetryNot)
+	case timerProbe:
+		return m.probe(do)
 	}
 	return m.overdue(do, name)
 }

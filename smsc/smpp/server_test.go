@@ -32,7 +32,7 @@ var esme = BindTransceiver{Header: Header{Sequence: 1}, SystemID: "esme", Passwo
 
 func submitSM(sequence uint32, body string) *SubmitSM {
 	p := &SubmitSM{Header: Header{Sequence: sequence}}
-	p.setPart(part(body))
+	mustSetPart(p, part(body))
 	return p
 }
 
@@ -64,14 +64,14 @@ func TestServerAnswersSubmits(t *testing.T) {
 		}
 		s.on(smsc.ServerAnswer{Ref: ref, Outcome: c.o}, "submit_sm_resp 9 "+c.want)
 	}
-	d := &DataSM{Header: Header{Sequence: 10}}
+	d := &DataSM{Header: Header{Sequence: 10}, DestinationAddr: "1"}
 	d.TLVs.Add(TagMessagePayload, 'd')
 	s.got(d, `submitted 12 "d"`)
 	s.on(smsc.ServerAnswer{Ref: 12, Outcome: smsc.Outcome{ID: "7"}}, "data_sm_resp 10")
 	s.got(&QuerySM{Header: Header{Sequence: 11}}, "query_sm_resp 11 ESME_RQUERYFAIL (0x67)")
 	s.got(&CancelSM{Header: Header{Sequence: 12}}, "cancel_sm_resp 12 ESME_RCANCELFAIL (0x11)")
 	s.got(&ReplaceSM{Header: Header{Sequence: 13}}, "replace_sm_resp 13 ESME_RREPLACEFAIL (0x13)")
-	s.got(&SubmitMulti{Header: Header{Sequence: 14}}, "submit_multi_resp 14 ESME_RINVCMDID (0x03)")
+	s.got(&SubmitMulti{Header: Header{Sequence: 14}}, "submit_multi_resp 14 ESME_RINVNUMDESTS (0x33)")
 	s.got(&DeliverSM{Header: Header{Sequence: 15}}, "generic_nack 15 ESME_RINVCMDID (0x03)")
 	bad := submitSM(16, "x")
 	bad.ESMClass, bad.ShortMessage = 0x40, []byte{9, 1}
@@ -86,7 +86,7 @@ func TestServerStates(t *testing.T) {
 	trx := esme
 	s.got(&trx, "login esme secret transceiver")
 	s.got(&trx, "bind_transceiver_resp 1 ESME_RALYBND (0x05)")
-	s.on(smsc.LoginResult{}, "bind_transceiver_resp 1 ESME_RINVPASWD (0x0E)", "stop login", "close, retry not: smpp: login refused")
+	s.on(smsc.LoginResult{}, "bind_transceiver_resp 1 ESME_RINVPASWD (0x0E)", "stop login", "close, retry not: smpp: login refused: ESME_RINVPASWD (0x0E)")
 
 	s = tell(t, NewServer(smsc.ServerConfig{LoginTimeout: 5 * time.Second}))
 	s.on(smsc.Connected{}, "timer login 5s")
@@ -185,8 +185,8 @@ func TestReceiptCrossesTheWire(t *testing.T) {
 			if without {
 				sm.TLVs = nil
 			}
-			part, _ := sm.part()
-			r, ok := sm.receipt(part, IDText)
+			part, _ := sm.part(&smsc.Quirks{})
+			r, ok := sm.receipt(part, &smsc.Quirks{})
 			if !ok || r.ID != id || r.State != state || r.Code != "027" {
 				t.Errorf("%v, TLVs %v: %+v", state, !without, r)
 			}

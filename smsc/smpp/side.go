@@ -28,6 +28,7 @@ const maxTaken = 1024
 const (
 	timerLogin    = "login"
 	timerIdle     = "idle"
+	timerProbe    = "probe"
 	timerEnquire  = "enquire"
 	timerLogout   = "logout"
 	timerResponse = "response "
@@ -37,24 +38,32 @@ const (
 type request struct {
 	command  CommandID
 	sequence uint32
+	id       string // query_sm: the message_id, which comes back
+}
+
+// ours is a request of ours that is unanswered.
+type ours struct {
+	ref   uint64
+	round uint64 // of the window in which it went out
 }
 
 // side is what the two ends of a session have in common: sequence numbers,
 // timers, our unanswered requests, the peer's, and how to leave.
 type side struct {
 	state           state
-	window          int           // of open
+	window          window        // of open
 	responseTimeout time.Duration // of each in open
 	logoutTimeout   time.Duration
 	lost            func(ref uint64, why error) smsc.Effect // an open request that will not be answered
 
 	sequence uint32             // of our last request
-	open     map[uint32]uint64  // our submit_sm or deliver_sm, unanswered: sequence to Ref
+	open     map[uint32]ours    // our submit_sm or deliver_sm, unanswered, by sequence
 	taken    map[uint64]request // theirs, by the Ref under which our user knows it
 	lastRef  uint64
 	enquire  uint32 // sequence of our enquire_link while unanswered, else 0
 	unbind   uint32 // sequence of our unbind, 0: not sent
 
+	noUnbindResp   bool // the peer never answers our unbind
 	wanted         bool // the end is asked for: no other session is to follow
 	peerUnbinds    bool // unbind has come; its response waits for what is open
 	peerUnbindWith uint32
@@ -65,9 +74,9 @@ type side struct {
 
 func newSide(window int, response, logout time.Duration, lost func(uint64, error) smsc.Effect) side {
 	return side{
-		window: max(window, 1), responseTimeout: orDefault(response, 30*time.Second),
+		window: newWindow(window), responseTimeout: orDefault(response, 30*time.Second),
 		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
-		open: map[uint32]uint64{}, taken: map[uint64]request{}, timers: map[string]uint64{},
+		open: map[uint32]ours{}, taken: map[uint64]request{}, timers: map[string]uint64{},
 	}
 }
 
@@ -93,7 +102,7 @@ func (s *side) ready() int {
 	if s.state != stateBound {
 		return 0
 	}
-	return max(s.window-len(s.open), 0)
+	return max(s.window.now-len(s.open), 0)
 }
 
 func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
@@ -119,28 +128,44 @@ func (s *side) request(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, erro
 		s.sequence = before
 		return do, err
 	}
-	s.open[s.sequence] = ref
+	s.open[s.sequence] = ours{ref, s.window.round}
 	return s.setTimer(do, responseTimer(s.sequence), s.responseTimeout), nil
 }
 
 // answered closes the open request with this number.
-func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, ref uint64, ok bool) {
-	ref, ok = s.open[sequence]
+func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, r ours, ok bool) {
+	r, ok = s.open[sequence]
 	if !ok {
-		return do, 0, false
+		return do, ours{}, false
 	}
 	delete(s.open, sequence)
-	return s.stopTimer(do, responseTimer(sequence)), ref, true
+	return s.stopTimer(do, responseTimer(sequence)), r, true
 }
 
-// take keeps a request of the peer's for our user; ok is false when there are too many.
-func (s *side) take(p PDU) (ref uint64, ok bool) {
-	if len(s.taken) >= maxTaken {
-		return 0, false
+// probe asks whether the other side is there; one question at a time.
+func (s *side) probe(do []smsc.Effect) []smsc.Effect {
+	if s.state != stateBound || s.enquire != 0 {
+		return do
 	}
+	s.enquire = s.next()
+	do, _ = s.write(do, &EnquireLink{Header{Sequence: s.enquire}})
+	return s.setTimer(do, timerEnquire, s.responseTimeout)
+}
+
+// alive takes an answer to probe; others it ignores.
+func (s *side) alive(do []smsc.Effect, sequence uint32) []smsc.Effect {
+	if s.enquire == 0 || sequence != s.enquire {
+		return do
+	}
+	s.enquire = 0
+	return s.stopTimer(do, timerEnquire)
+}
+
+// keep keeps a request of the peer's for our user, until it is answered.
+func (s *side) keep(r request) (ref uint64) {
 	s.lastRef++
-	s.taken[s.lastRef] = request{p.Command(), p.Head().Sequence}
-	return s.lastRef, true
+	s.taken[s.lastRef] = r
+	return s.lastRef
 }
 
 func responseTimer(sequence uint32) string {
@@ -180,7 +205,7 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	}
 	slices.Sort(sequences)
 	for _, q := range sequences {
-		do = append(do, s.lost(s.open[q], why))
+		do = append(do, s.lost(s.open[q].ref, why))
 	}
 	names := make([]string, 0, len(s.timers))
 	for name := range s.timers {
@@ -238,6 +263,9 @@ func (s *side) settle(do []smsc.Effect) []smsc.Effect {
 	if s.unbind == 0 {
 		s.unbind = s.next()
 		do, _ = s.write(do, &Unbind{Header{Sequence: s.unbind}})
+		if s.noUnbindResp {
+			return s.close(do, nil, smsc.RetryNot)
+		}
 		do = s.setTimer(do, timerLogout, s.logoutTimeout)
 	}
 	return do
@@ -259,6 +287,8 @@ func (s *side) unbinding(do []smsc.Effect, sequence uint32) []smsc.Effect {
 // overdue handles the timers that both sides have.
 func (s *side) overdue(do []smsc.Effect, name string) []smsc.Effect {
 	switch {
+	case name == timerEnquire:
+		return s.close(do, fmt.Errorf("smpp: line is dead: no enquire_link_resp within %v", s.responseTimeout), smsc.RetrySoon)
 	case name != timerLogout:
 		return s.close(do, fmt.Errorf("smpp: no response within %v to request %s",
 			s.responseTimeout, name[len(timerResponse):]), smsc.RetrySoon)

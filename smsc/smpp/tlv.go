@@ -49,6 +49,14 @@ const (
 	TagMessageState             Tag = 0x0427
 	TagCongestionState          Tag = 0x0428 // v5.0
 	TagUSSDServiceOp            Tag = 0x0501
+	TagBillingIdentification    Tag = 0x060B // v5.0
+	TagSourceNetworkID          Tag = 0x060D // v5.0
+	TagDestNetworkID            Tag = 0x060E // v5.0
+	TagSourceNodeID             Tag = 0x060F // v5.0
+	TagDestNodeID               Tag = 0x0610 // v5.0
+	TagDestAddrNpResolution     Tag = 0x0611 // v5.0
+	TagDestAddrNpInformation    Tag = 0x0612 // v5.0
+	TagDestAddrNpCountry        Tag = 0x0613 // v5.0
 	TagDisplayTime              Tag = 0x1201
 	TagSMSSignal                Tag = 0x1203
 	TagMSValidity               Tag = 0x1204
@@ -57,7 +65,74 @@ const (
 	TagItsSessionInfo           Tag = 0x1383
 )
 
-func (t Tag) String() string { return fmt.Sprintf("0x%04X", uint16(t)) }
+// tags: the name of each parameter and the fewest and most octets of its value
+// (SMPP v3.4 §5.3.2; what v5.0 made longer may be so).
+var tags = map[Tag]struct {
+	name        string
+	least, most int
+}{
+	TagDestAddrSubunit:          {"dest_addr_subunit", 1, 1},
+	TagDestNetworkType:          {"dest_network_type", 1, 1},
+	TagDestBearerType:           {"dest_bearer_type", 1, 1},
+	TagDestTelematicsID:         {"dest_telematics_id", 1, 2},
+	TagSourceAddrSubunit:        {"source_addr_subunit", 1, 1},
+	TagSourceNetworkType:        {"source_network_type", 1, 1},
+	TagSourceBearerType:         {"source_bearer_type", 1, 1},
+	TagSourceTelematicsID:       {"source_telematics_id", 1, 2},
+	TagQosTimeToLive:            {"qos_time_to_live", 4, 4},
+	TagPayloadType:              {"payload_type", 1, 1},
+	TagAdditionalStatusInfoText: {"additional_status_info_text", 0, 256},
+	TagReceiptedMessageID:       {"receipted_message_id", 0, 65},
+	TagMSMsgWaitFacilities:      {"ms_msg_wait_facilities", 1, 1},
+	TagPrivacyIndicator:         {"privacy_indicator", 1, 1},
+	TagSourceSubaddress:         {"source_subaddress", 2, 23},
+	TagDestSubaddress:           {"dest_subaddress", 2, 23},
+	TagUserMessageReference:     {"user_message_reference", 2, 2},
+	TagUserResponseCode:         {"user_response_code", 1, 1},
+	TagSourcePort:               {"source_port", 2, 2},
+	TagDestinationPort:          {"destination_port", 2, 2},
+	TagSarMsgRefNum:             {"sar_msg_ref_num", 2, 2},
+	TagLanguageIndicator:        {"language_indicator", 1, 1},
+	TagSarTotalSegments:         {"sar_total_segments", 1, 1},
+	TagSarSegmentSeqnum:         {"sar_segment_seqnum", 1, 1},
+	TagSCInterfaceVersion:       {"sc_interface_version", 1, 1},
+	TagCallbackNumPresInd:       {"callback_num_pres_ind", 1, 1},
+	TagCallbackNumAtag:          {"callback_num_atag", 0, 65},
+	TagNumberOfMessages:         {"number_of_messages", 1, 1},
+	TagCallbackNum:              {"callback_num", 4, 19},
+	TagDpfResult:                {"dpf_result", 1, 1},
+	TagSetDpf:                   {"set_dpf", 1, 1},
+	TagMSAvailabilityStatus:     {"ms_availability_status", 1, 1},
+	TagNetworkErrorCode:         {"network_error_code", 3, 3},
+	TagMessagePayload:           {"message_payload", 0, 65535},
+	TagDeliveryFailureReason:    {"delivery_failure_reason", 1, 1},
+	TagMoreMessagesToSend:       {"more_messages_to_send", 1, 1},
+	TagMessageState:             {"message_state", 1, 1},
+	TagCongestionState:          {"congestion_state", 1, 1},
+	TagUSSDServiceOp:            {"ussd_service_op", 1, 1},
+	TagBillingIdentification:    {"billing_identification", 1, 1024},
+	TagSourceNetworkID:          {"source_network_id", 7, 65},
+	TagDestNetworkID:            {"dest_network_id", 7, 65},
+	TagSourceNodeID:             {"source_node_id", 6, 6},
+	TagDestNodeID:               {"dest_node_id", 6, 6},
+	TagDestAddrNpResolution:     {"dest_addr_np_resolution", 1, 1},
+	TagDestAddrNpInformation:    {"dest_addr_np_information", 10, 10},
+	TagDestAddrNpCountry:        {"dest_addr_np_country", 1, 5},
+	TagDisplayTime:              {"display_time", 1, 1},
+	TagSMSSignal:                {"sms_signal", 2, 2},
+	TagMSValidity:               {"ms_validity", 1, 4},
+	TagAlertOnMessageDelivery:   {"alert_on_message_delivery", 0, 1},
+	TagItsReplyType:             {"its_reply_type", 1, 1},
+	TagItsSessionInfo:           {"its_session_info", 2, 2},
+}
+
+// String is the specification's name, or "tag 0x1400".
+func (t Tag) String() string {
+	if e, ok := tags[t]; ok {
+		return e.name
+	}
+	return fmt.Sprintf("tag 0x%04X", uint16(t))
+}
 
 // TLV is one optional parameter; its length is len(Value).
 type TLV struct {
@@ -68,6 +143,17 @@ type TLV struct {
 // TLVs are the optional parameters in the order in which they stood. Unknown
 // ones stay among them; none is a reason to reject a PDU.
 type TLVs []TLV
+
+// Check finds a known parameter whose length is not allowed. Reading never asks
+// for it: peers are sloppy, and what is not understood is ignored.
+func (l TLVs) Check() error {
+	for _, t := range l {
+		if e, known := tags[t.Tag]; known && (len(t.Value) < e.least || len(t.Value) > e.most) {
+			return fmt.Errorf("smpp: %v has %d octets, not %d to %d", t.Tag, len(t.Value), e.least, e.most)
+		}
+	}
+	return nil
+}
 
 // Get returns the first value with this tag.
 func (l TLVs) Get(tag Tag) (value []byte, ok bool) {
@@ -97,6 +183,40 @@ func (l TLVs) Uint16(tag Tag) (v uint16, ok bool) {
 	return binary.BigEndian.Uint16(b), true
 }
 
+// Uint32 returns a four-octet integer; ok is false also where the length is another.
+func (l TLVs) Uint32(tag Tag) (v uint32, ok bool) {
+	b, _ := l.Get(tag)
+	if len(b) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(b), true
+}
+
+// All returns the values of a parameter that may stand several times, as callback_num.
+func (l TLVs) All(tag Tag) (values [][]byte) {
+	for _, t := range l {
+		if t.Tag == tag {
+			values = append(values, t.Value)
+		}
+	}
+	return values
+}
+
+// NetworkError is a network_error_code (§5.3.2.31).
+type NetworkError struct {
+	Network uint8 // 1 ANSI-136, 2 IS-95, 3 GSM
+	Code    uint16
+}
+
+// NetworkError returns network_error_code.
+func (l TLVs) NetworkError() (e NetworkError, ok bool) {
+	b, _ := l.Get(TagNetworkErrorCode)
+	if len(b) != 3 {
+		return e, false
+	}
+	return NetworkError{b[0], binary.BigEndian.Uint16(b[1:])}, true
+}
+
 // Text returns a C-octet string, with or without its NUL: some peers leave it out.
 func (l TLVs) Text(tag Tag) (v string, ok bool) {
 	b, ok := l.Get(tag)
@@ -114,6 +234,9 @@ func (l *TLVs) Add(tag Tag, value ...byte) { *l = append(*l, TLV{tag, value}) }
 
 // AddUint16 appends a two-octet integer.
 func (l *TLVs) AddUint16(tag Tag, v uint16) { l.Add(tag, byte(v>>8), byte(v)) }
+
+// AddUint32 appends a four-octet integer.
+func (l *TLVs) AddUint32(tag Tag, v uint32) { l.Add(tag, binary.BigEndian.AppendUint32(nil, v)...) }
 
 // AddText appends a C-octet string.
 func (l *TLVs) AddText(tag Tag, v string) { l.Add(tag, append([]byte(v), 0)...) }

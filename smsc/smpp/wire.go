@@ -1,6 +1,7 @@
 package smpp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -13,6 +14,9 @@ type wire struct {
 	b       []byte // writing: appended to; reading: the whole PDU
 	off     int    // reading: the next octet
 	writing bool
+
+	strings string // reading: octets from start on, of which all texts are parts
+	start   int
 
 	fault  Status // what to answer; OK: no fault
 	reason string
@@ -74,19 +78,32 @@ func (w *wire) text(v *string, size int, s Status, name string) {
 		}
 		return
 	}
-	for i := w.off; i < len(w.b); i++ {
-		if w.b[i] != 0 {
-			continue
-		}
-		if i-w.off >= size {
-			w.fail(s, "%s has %d octets, the most is %d", name, i-w.off, size-1)
-			return
-		}
-		*v = string(w.b[w.off:i])
-		w.off = i + 1
-		return
+	n := bytes.IndexByte(w.b[w.off:], 0)
+	switch {
+	case n < 0:
+		w.fail(RINVCMDLEN, "%s has no end", name)
+	case n >= size:
+		w.fail(s, "%s has %d octets, the most is %d", name, n, size-1)
+	default:
+		*v = w.string(n)
+		w.off += n + 1
 	}
-	w.fail(RINVCMDLEN, "%s has no end", name)
+}
+
+// stringsAtOnce is how many octets become one string, of which the texts in it
+// are parts: one allocation for the addresses and times of a submit_sm.
+const stringsAtOnce = 80
+
+// string returns the next n octets.
+func (w *wire) string(n int) string {
+	if n == 0 {
+		return ""
+	}
+	if w.off+n > w.start+len(w.strings) {
+		w.start = w.off
+		w.strings = string(w.b[w.off:min(w.off+max(n, stringsAtOnce), len(w.b))])
+	}
+	return w.strings[w.off-w.start : w.off-w.start+n]
 }
 
 // time is a C-octet string that is empty or has exactly 16 characters (SMPP v3.4 §7.1.1).
