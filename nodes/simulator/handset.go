@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/smpp"
 )
 
 // Handset is one mobile station of the simulator.
@@ -79,10 +82,30 @@ func (h *Handset) SetOn(on bool) {
 
 // SetRefuses makes the handset refuse every message for good: receipts say
 // undeliverable.
-func (h *Handset) SetRefuses(refuses bool) {
+func (h *Handset) SetRefuses(refuses bool) { h.set(func(h *handset) { h.refuses = refuses }) }
+
+// SetBusy makes the SMSC refuse submits to this recipient for now.
+func (h *Handset) SetBusy(busy bool) { h.set(func(h *handset) { h.busy = busy }) }
+
+// SetBarred makes the SMSC refuse submits to this recipient for good.
+func (h *Handset) SetBarred(barred bool) { h.set(func(h *handset) { h.barred = barred }) }
+
+func (h *Handset) set(change func(*handset)) {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
-	h.state.refuses = refuses
+	change(h.state)
+}
+
+// Alert tells every SMPP session that receives that this handset can be reached
+// again (alert_notification, SMPP v3.4 §4.12.1).
+func (h *Handset) Alert() {
+	h.sim.mu.Lock()
+	defer h.sim.mu.Unlock()
+	for _, session := range h.sim.sessions {
+		if session.receives && session.protocol.Name == smpp.Protocol.Name {
+			session.order(smsc.ServerAlert{Handset: smsc.ParseAddress(h.number)})
+		}
+	}
 }
 
 // OnDelivered sets what is called for each text that a handset receives, in
@@ -94,49 +117,4 @@ func (s *Simulator) OnDelivered(hook func(number, from, text string)) {
 	if hook != nil {
 		s.store.heard = func(number, from, text string) { s.heard = append(s.heard, heard{number, from, text}) }
 	}
-}
-
-// Stats returns the counts.
-func (s *Simulator) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stats := s.store.stats
-	stats.Sessions = s.sessions
-	return stats
-}
-
-// Faults returns what goes wrong.
-func (s *Simulator) Faults() Faults {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.faults
-}
-
-// SetFaults replaces what goes wrong from the next submit on.
-func (s *Simulator) SetFaults(f Faults) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = f
-	return nil
-}
-
-// Latency returns the time that one message takes.
-func (s *Simulator) Latency() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.latency
-}
-
-// SetLatency sets it from the next message on: 0 to 1 h.
-func (s *Simulator) SetLatency(d time.Duration) error {
-	if err := checkLatency(d); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.latency = d
-	return nil
 }

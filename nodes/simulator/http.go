@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/ringway-im/ringway/smsc/text"
 )
@@ -19,11 +21,15 @@ const maxBody = 1 << 20
 
 // Handler serves the handsets' HTTP API.
 //
-//	POST /handsets/{number}/messages   {"to","text"}: the handset sends; 202
-//	GET  /handsets/{number}/messages   [{"from","text","at","parts"}]; ?after=N leaves out the first N
-//	PUT  /handsets/{number}            {"on":false,"refuses":false}
-//	GET  /stats
-//	PUT  /faults, GET /faults          {"latency":"1ms",...rates}: rates left out are 0, latency left out stays
+//	POST   /handsets/{number}/messages   {"to","text"}: the handset sends; 202
+//	GET    /handsets/{number}/messages   [{"from","text","at","parts"}]; ?after=N leaves out the first N
+//	PUT    /handsets/{number}            {"on","refuses","busy","barred"}
+//	POST   /handsets/{number}/alert      alert_notification to the SMPP sessions; 202
+//	GET    /stats, DELETE /stats         DELETE: count anew
+//	GET    /sessions, DELETE /sessions   DELETE: close them; ?politely=true: unbind first
+//	POST   /outbind                      {"address","user","password"}: dial an ESME and ask it to bind; 202
+//	GET    /faults, PUT, DELETE          {"latency":"1ms",...}: what is left out stays; DELETE: no faults
+//	GET    /receipts, PUT, DELETE        the same for how receipts look
 //
 // Errors are RFC 9457 problem documents.
 func (s *Simulator) Handler() http.Handler {
@@ -41,16 +47,32 @@ func (s *Simulator) Handler() http.Handler {
 			}
 			w.WriteHeader(status)
 			if body != nil {
-				_ = json.MarshalWrite(w, body) // the client has gone
+				_ = json.MarshalWrite(w, body, durations) // the client has gone
 			}
 		})
 	}
 	handle("POST /handsets/{number}/messages", s.postMessage)
 	handle("GET /handsets/{number}/messages", s.getMessages)
 	handle("PUT /handsets/{number}", s.putHandset)
+	handle("POST /handsets/{number}/alert", s.postAlert)
 	handle("GET /stats", func(*http.Request) (int, any, error) { return http.StatusOK, s.Stats(), nil })
-	handle("PUT /faults", s.putFaults)
+	handle("DELETE /stats", func(*http.Request) (int, any, error) {
+		s.ResetStats()
+		return http.StatusNoContent, nil, nil
+	})
+	handle("GET /sessions", func(*http.Request) (int, any, error) { return http.StatusOK, s.Sessions(), nil })
+	handle("DELETE /sessions", s.deleteSessions)
+	handle("POST /outbind", s.postOutbind)
 	handle("GET /faults", func(*http.Request) (int, any, error) { return http.StatusOK, s.faultsBody(), nil })
+	handle("PUT /faults", s.putFaults)
+	handle("DELETE /faults", func(*http.Request) (int, any, error) {
+		return http.StatusNoContent, nil, s.SetFaults(Faults{})
+	})
+	handle("GET /receipts", func(*http.Request) (int, any, error) { return http.StatusOK, s.Receipts(), nil })
+	handle("PUT /receipts", s.putReceipts)
+	handle("DELETE /receipts", func(*http.Request) (int, any, error) {
+		return http.StatusNoContent, nil, s.SetReceipts(Receipts{})
+	})
 	return mux
 }
 
@@ -72,26 +94,48 @@ func statusOf(err error) int {
 	}
 }
 
-func read[T any](r *http.Request) (body T, err error) {
-	if err := json.UnmarshalRead(r.Body, &body, json.RejectUnknownMembers(true)); err != nil {
+// read reads a body into what is there already.
+func read(r *http.Request, into any) error {
+	if err := json.UnmarshalRead(r.Body, into, json.RejectUnknownMembers(true), durations); err != nil {
 		if semantic := (*json.SemanticError)(nil); errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic) {
-			return body, fmt.Errorf("simulator: the body: field %q is unknown: leave it out", semantic.JSONPointer.LastToken())
+			return fmt.Errorf("simulator: the body: field %q is unknown: leave it out", semantic.JSONPointer.LastToken())
 		}
-		return body, fmt.Errorf("simulator: the body: %w", err)
+		return fmt.Errorf("simulator: the body: %w", err)
 	}
-	return body, nil
+	return nil
 }
+
+// durations are "1ms" in JSON. A number is taken for milliseconds.
+var durations = json.JoinOptions(
+	json.WithMarshalers(json.MarshalToFunc(func(to *jsontext.Encoder, d time.Duration) error {
+		return to.WriteToken(jsontext.String(d.String()))
+	})),
+	json.WithUnmarshalers(json.UnmarshalFromFunc(func(from *jsontext.Decoder, d *time.Duration) error {
+		value, err := from.ReadValue()
+		if err != nil {
+			return err
+		}
+		if n, bad := strconv.ParseFloat(string(value), 64); bad == nil {
+			*d = time.Duration(n * float64(time.Millisecond))
+			return nil
+		}
+		if *d, err = time.ParseDuration(strings.Trim(string(value), `"`)); err != nil {
+			return fmt.Errorf(`%s is no duration: give "1ms", say`, value)
+		}
+		return nil
+	})),
+)
 
 func (s *Simulator) postMessage(r *http.Request) (int, any, error) {
 	h, err := s.Handset(r.PathValue("number"))
 	if err != nil {
 		return 0, nil, err
 	}
-	body, err := read[struct {
+	var body struct {
 		To   string  `json:"to"`
 		Text *string `json:"text"`
-	}](r)
-	if err != nil {
+	}
+	if err := read(r, &body); err != nil {
 		return 0, nil, err
 	}
 	if body.Text == nil {
@@ -123,66 +167,93 @@ func (s *Simulator) putHandset(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	body, err := read[struct {
+	var body struct {
 		On      *bool `json:"on"`
 		Refuses *bool `json:"refuses"`
-	}](r)
-	if err != nil {
+		Busy    *bool `json:"busy"`
+		Barred  *bool `json:"barred"`
+	}
+	if err := read(r, &body); err != nil {
 		return 0, nil, err
 	}
-	if body.On == nil && body.Refuses == nil {
-		return 0, nil, errors.New(`simulator: give "on" or "refuses", true or false`)
+	said := false
+	for _, switches := range []struct {
+		to  *bool
+		set func(bool)
+	}{{body.Refuses, h.SetRefuses}, {body.Busy, h.SetBusy}, {body.Barred, h.SetBarred}, {body.On, h.SetOn}} {
+		if switches.to != nil {
+			switches.set(*switches.to)
+			said = true
+		}
 	}
-	if body.Refuses != nil {
-		h.SetRefuses(*body.Refuses)
-	}
-	if body.On != nil {
-		h.SetOn(*body.On)
+	if !said {
+		return 0, nil, errors.New(`simulator: give "on", "refuses", "busy" or "barred", true or false`)
 	}
 	return http.StatusNoContent, nil, nil
 }
 
+func (s *Simulator) postAlert(r *http.Request) (int, any, error) {
+	h, err := s.Handset(r.PathValue("number"))
+	if err != nil {
+		return 0, nil, err
+	}
+	h.Alert()
+	return http.StatusAccepted, nil, nil
+}
+
+func (s *Simulator) deleteSessions(r *http.Request) (int, any, error) {
+	switch politely := r.URL.Query().Get("politely"); politely {
+	case "", "false", "true":
+		s.EndSessions(politely == "true")
+		return http.StatusAccepted, nil, nil
+	default:
+		return 0, nil, fmt.Errorf("simulator: politely=%q: give true or false", politely)
+	}
+}
+
+func (s *Simulator) postOutbind(r *http.Request) (int, any, error) {
+	var body struct {
+		Address  string `json:"address"`
+		User     string `json:"user"`
+		Password string `json:"password"`
+	}
+	if err := read(r, &body); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusAccepted, nil, s.Outbind(r.Context(), body.Address, body.User, body.Password)
+}
+
 type faultsBody struct {
-	Latency latency `json:"latency"`
+	Latency time.Duration `json:"latency"`
 	Faults  `json:",inline"`
 }
 
-// latency is "1ms" in JSON. A number is taken for milliseconds.
-type latency time.Duration
-
-// MarshalText writes a duration as Go does.
-func (l latency) MarshalText() ([]byte, error) { return []byte(time.Duration(l).String()), nil }
-
-// UnmarshalJSON reads both forms.
-func (l *latency) UnmarshalJSON(octets []byte) error {
-	d, err := time.ParseDuration(strings.Trim(string(octets), `"`))
-	if n, bad := strconv.ParseFloat(string(octets), 64); bad == nil {
-		d, err = time.Duration(n*float64(time.Millisecond)), nil
-	}
-	if err != nil {
-		return fmt.Errorf(`%s is no duration: give "1ms", say`, octets)
-	}
-	*l = latency(d)
-	return nil
-}
-
-func (s *Simulator) faultsBody() faultsBody { return faultsBody{latency(s.Latency()), s.Faults()} }
+func (s *Simulator) faultsBody() faultsBody { return faultsBody{s.Latency(), s.Faults()} }
 
 func (s *Simulator) putFaults(r *http.Request) (int, any, error) {
-	body, err := read[struct {
-		Latency *latency `json:"latency"`
-		Faults  `json:",inline"`
-	}](r)
-	if err != nil {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	body := s.faultsBody()
+	if err := read(r, &body); err != nil {
 		return 0, nil, err
 	}
-	to := s.Latency()
-	if body.Latency != nil {
-		to = time.Duration(*body.Latency)
-	}
-	if err := errors.Join(checkLatency(to), body.check()); err != nil {
+	if err := errors.Join(checkTime("latency", body.Latency), body.check()); err != nil {
 		return 0, nil, err
 	}
-	err = errors.Join(s.SetLatency(to), s.SetFaults(body.Faults))
+	err := errors.Join(s.SetLatency(body.Latency), s.SetFaults(body.Faults))
 	return http.StatusOK, s.faultsBody(), err
+}
+
+func (s *Simulator) putReceipts(r *http.Request) (int, any, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	body := s.Receipts()
+	body.Omit = slices.Clone(body.Omit)
+	if err := read(r, &body); err != nil {
+		return 0, nil, err
+	}
+	if err := s.SetReceipts(body); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, s.Receipts(), nil
 }

@@ -8,12 +8,14 @@
 //	HTTP, Go ── Handset ───────────────────────────┴─▶ store: handsets, queues
 //
 // An SMSC processes the submits of a session one at a time, each for Latency,
-// and has one deliver or receipt unanswered in a session.
+// and has Window delivers and receipts unanswered in a session. The sessions of
+// one account share what is for it: see Sharing.
 package simulator
 
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +23,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,26 +35,47 @@ import (
 
 // Config of New. The zero value listens nowhere: it has only its Handler.
 type Config struct {
-	CIMD2, SMPP, HTTP string // host:port to listen on, port 0: any; empty: not at all
+	CIMD2, SMPP, HTTP string      // host:port to listen on, port 0: any; empty: not at all
+	TLS               *tls.Config // of CIMD2 and SMPP; nil: none
 
-	User, Password string        // who may log in; User empty: anybody
+	User, Password string    // an account that may log in
+	Accounts       []Account // more of them; none at all: anybody may, each name is an account
+	Sharing        Sharing
 	MaxSessions    int           // logins beyond it are refused; 0: no limit
 	Latency        time.Duration // time the SMSC takes for one message, either way
 	Faults         Faults
+	Receipts       Receipts
 	Seed           uint64 // of what Faults draw; 0: drawn, and logged
 
-	Validity          time.Duration // of a part that names none; 0: 24 h
-	Window            int           // delivers and receipts unanswered in a session; 0: 1
-	RetryAfter        time.Duration // until what the ESME refused for now is offered again; 0: 1 s
-	ResponseTimeout   time.Duration // of an ESME; 0: 10 s
-	InactivityTimeout time.Duration // silence that ends a session; 0: none
-	Retrieving        bool          // CIMD2: deliver only when asked
-	ResponseIDBase    int           // SMPP ids in submit_sm_resp, 10 or 16; 0: 10
-	ReceiptIDBase     int           // SMPP ids in receipts, 10 or 16; 0: 10
+	Validity          time.Duration             // of a part that names none; 0: 24 h
+	Window            int                       // delivers and receipts unanswered in a session; 0: 1
+	RetryAfter        time.Duration             // until what the ESME refused for now is offered again; 0: 1 s
+	ResponseTimeout   time.Duration             // of an ESME; 0: 10 s
+	InactivityTimeout time.Duration             // silence that ends a session; 0: none
+	KeepAlive         time.Duration             // SMPP: silence after which the SMSC probes the line; 0: never
+	Banner            string                    // CIMD2: a line sent before anything else; empty: none
+	Retrieving        bool                      // CIMD2: deliver only when asked
+	Lists             map[string][]smsc.Address // SMPP: distribution lists of submit_multi
 
 	Discard bool // keep of what handsets receive only count and digest
 	Log     *zap.Logger
 }
+
+// Account is who may log in.
+type Account struct {
+	User, Password string
+	Numbers        []string // messages to numbers that begin so are this account's, the longest wins; others are everybody's
+	MaxSessions    int      // at a time; 0: no limit
+}
+
+// Sharing says which session of an account gets what comes for it.
+type Sharing string
+
+const (
+	ShareAll   Sharing = ""      // whichever has room in its window: the load is shared
+	ShareFirst Sharing = "first" // the one that logged in first; the others stand by
+	ShareLast  Sharing = "last"  // the one that logged in last
+)
 
 // Message is a text that a handset has received.
 type Message struct {
@@ -61,17 +85,28 @@ type Message struct {
 	Parts int       `json:"parts"` // how many it came in
 }
 
-// Stats are counts since New, but for those said to be of this moment.
+// Stats are counts since New or ResetStats, but for those said to be of this moment.
 type Stats struct {
+	Seconds          uint64 `json:"seconds"`   // since then
 	Submitted        uint64 `json:"submitted"` // parts accepted
 	Delivered        uint64 `json:"delivered"` // parts that reached a handset
-	Expired          uint64 `json:"expired"`   // parts whose validity ended while the handset was off
+	Stored           uint64 `json:"stored"`    // parts that wait for their time or their handset, at this moment
+	Expired          uint64 `json:"expired"`   // parts whose validity ended while they waited
+	Cancelled        uint64 `json:"cancelled"`
+	Replaced         uint64 `json:"replaced"`
+	Queries          uint64 `json:"queries"`
 	Throttled        uint64 `json:"throttled"`
+	OverWindow       uint64 `json:"over_window"` // of Throttled, those beyond Faults.Window
+	Temporary        uint64 `json:"temporary"`   // refused for now, that recipient
 	Rejected         uint64 `json:"rejected"`
 	DroppedResponses uint64 `json:"dropped_responses"`
+	LateResponses    uint64 `json:"late_responses"`
 	ClosedByFault    uint64 `json:"closed_by_fault"`
 	GarbageSent      uint64 `json:"garbage_sent"`
-	Garbled          uint64 `json:"garbled"` // packets received that break the protocol's syntax
+	Corrupted        uint64 `json:"corrupted"`   // delivers and receipts damaged
+	Redelivered      uint64 `json:"redelivered"` // of delivers and receipts, those that came once more by fault
+	Garbled          uint64 `json:"garbled"`     // packets received that break the protocol's syntax
+	Logins           uint64 `json:"logins"`
 	LoginsRefused    uint64 `json:"logins_refused"`
 	Sessions         int    `json:"sessions"`         // bound at this moment
 	MaxUnanswered    int    `json:"max_unanswered"`   // most submits ever unanswered in one session
@@ -82,6 +117,7 @@ type Stats struct {
 	ReceiptsPending  uint64 `json:"receipts_pending"` // at this moment
 	ReceiptsRefused  uint64 `json:"receipts_refused"` // for good
 	MOQueued         uint64 `json:"mo_queued"`        // parts that handsets sent
+	MOPending        uint64 `json:"mo_pending"`       // of them not yet taken by an ESME, at this moment
 	MOAcked          uint64 `json:"mo_acked"`
 	MORefused        uint64 `json:"mo_refused"` // for good
 }
@@ -92,16 +128,21 @@ type Simulator struct {
 	log       *zap.Logger
 	listeners map[string]net.Listener // by protocol, and http
 	http      *http.Server
+	ctx       context.Context
 	cancel    context.CancelFunc
 	tasks     sync.WaitGroup
+	changing  sync.Mutex // of settings by HTTP: one at a time
+
+	latency atomic.Int64 // ns
+	faults  atomic.Pointer[Faults]
 
 	mu       sync.Mutex
 	store    *store
-	latency  time.Duration
-	faults   Faults
 	dice     *rand.Rand
-	idle     map[*session]bool // wait for something to deliver
-	sessions int
+	sessions []*session                   // bound, in the order of their logins
+	all      map[*session]bool            // also those that are not bound
+	idle     map[string]map[*session]bool // wait for something in a queue
+	thaw     chan struct{}                // closed when Faults.Freeze ends; nil: not frozen
 
 	hook    func(number, from, text string)
 	heard   []heard // not yet told to the hook
@@ -115,28 +156,26 @@ func New(cfg Config) (*Simulator, error) {
 	cfg.Validity = cmp.Or(cfg.Validity, 24*time.Hour)
 	cfg.RetryAfter = cmp.Or(cfg.RetryAfter, time.Second)
 	cfg.ResponseTimeout = cmp.Or(cfg.ResponseTimeout, 10*time.Second)
-	cfg.ResponseIDBase = cmp.Or(cfg.ResponseIDBase, 10)
-	cfg.ReceiptIDBase = cmp.Or(cfg.ReceiptIDBase, 10)
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
-	for _, base := range []int{cfg.ResponseIDBase, cfg.ReceiptIDBase} {
-		if base != 10 && base != 16 {
-			return nil, fmt.Errorf("simulator: id base %d: use 10 or 16", base)
-		}
-	}
-	if err := errors.Join(cfg.Faults.check(), checkLatency(cfg.Latency)); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
+	}
+	if cfg.User != "" {
+		cfg.Accounts = append([]Account{{User: cfg.User, Password: cfg.Password}}, cfg.Accounts...)
 	}
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Simulator{
-		cfg: cfg, log: cfg.Log, listeners: map[string]net.Listener{}, cancel: cancel,
-		store: newStore(cfg, time.Now()), latency: cfg.Latency, faults: cfg.Faults,
-		dice: rand.New(rand.NewPCG(cfg.Seed, 0)), idle: map[*session]bool{},
+		cfg: cfg, log: cfg.Log, listeners: map[string]net.Listener{}, ctx: ctx, cancel: cancel,
+		store: newStore(cfg, time.Now()), dice: rand.New(rand.NewPCG(cfg.Seed, 0)), counted: time.Now(),
+		all: map[*session]bool{}, idle: map[string]map[*session]bool{},
 	}
+	s.latency.Store(int64(cfg.Latency))
+	s.setFaults(cfg.Faults)
 	s.log.Info("faults are drawn", zap.Uint64("seed", cfg.Seed))
 	for name, address := range map[string]string{cimd2.Protocol.Name: cfg.CIMD2, smpp.Protocol.Name: cfg.SMPP, "http": cfg.HTTP} {
 		if address == "" {
@@ -146,6 +185,9 @@ func New(cfg Config) (*Simulator, error) {
 		if err != nil {
 			_ = s.Close()
 			return nil, fmt.Errorf("simulator: %s on %s: %w", name, address, err)
+		}
+		if cfg.TLS != nil && name != "http" {
+			l = tls.NewListener(l, cfg.TLS)
 		}
 		s.listeners[name] = l
 	}
@@ -162,9 +204,22 @@ func New(cfg Config) (*Simulator, error) {
 	return s, nil
 }
 
-func checkLatency(d time.Duration) error {
-	if d < 0 || d > time.Hour {
-		return fmt.Errorf("simulator: latency is %v: give 0 to 1h", d)
+func (cfg *Config) check() error {
+	if err := errors.Join(checkTime("latency", cfg.Latency), cfg.Faults.check(), cfg.Receipts.check()); err != nil {
+		return err
+	}
+	if !slices.Contains([]Sharing{ShareAll, ShareFirst, ShareLast}, cfg.Sharing) {
+		return fmt.Errorf("simulator: sharing is %q: give none, %q or %q", cfg.Sharing, ShareFirst, ShareLast)
+	}
+	for i, a := range cfg.Accounts {
+		if a.User == "" || a.User == cfg.User || slices.ContainsFunc(cfg.Accounts[:i], func(b Account) bool { return a.User == b.User }) {
+			return fmt.Errorf("simulator: account %q: give each a name of its own", a.User)
+		}
+		for _, number := range a.Numbers {
+			if !isNumber(number) {
+				return fmt.Errorf("simulator: account %q: %w, not %q", a.User, ErrNumber, number)
+			}
+		}
 	}
 	return nil
 }
@@ -218,24 +273,35 @@ func (s *Simulator) accept(ctx context.Context, l net.Listener, p smsc.Protocol)
 			}
 			continue
 		}
-		alarm, err := newAlarm()
-		if err != nil {
+		if _, err := s.serve(ctx, conn, p); err != nil {
 			s.log.Warn("connection refused", zap.Error(err))
-			_ = conn.Close()
-			continue
 		}
-		session := &session{
-			ctx: ctx, sim: s, protocol: p, conn: conn, alarm: alarm,
-			log: s.log.With(zap.String("protocol", p.Name), zap.Stringer("peer", conn.RemoteAddr())),
-			machine: p.NewServer(smsc.ServerConfig{
-				Window: s.cfg.Window, ResponseTimeout: s.cfg.ResponseTimeout, InactivityTimeout: s.cfg.InactivityTimeout,
-				LoginTimeout: 30 * time.Second, SystemID: "ringway-smsc",
-			}),
-			events: make(chan smsc.Event, 64), wake: make(chan struct{}, 1),
-			timers: map[string]timer{}, sent: map[uint64]*item{},
-		}
-		s.tasks.Go(func() { session.run() })
 	}
+}
+
+// serve begins a session on a connection, which it owns from here on.
+func (s *Simulator) serve(ctx context.Context, conn net.Conn, p smsc.Protocol) (*session, error) {
+	alarm, err := newAlarm()
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	session := &session{
+		ctx: ctx, sim: s, protocol: p, conn: conn, alarm: alarm, since: time.Now(),
+		log: s.log.With(zap.String("protocol", p.Name), zap.Stringer("peer", conn.RemoteAddr())),
+		machine: p.NewServer(smsc.ServerConfig{
+			Window: s.cfg.Window, ResponseTimeout: s.cfg.ResponseTimeout, InactivityTimeout: s.cfg.InactivityTimeout,
+			LoginTimeout: 30 * time.Second, SystemID: "ringway-smsc", Banner: s.cfg.Banner,
+			Manage: true, KeepAlive: s.cfg.KeepAlive, Lists: s.cfg.Lists,
+		}),
+		events: make(chan smsc.Event, 64), wake: make(chan struct{}, 1), orders: make(chan smsc.Event, 4),
+		timers: map[string]timer{}, sent: map[uint64]*item{},
+	}
+	s.mu.Lock()
+	s.all[session] = true
+	s.mu.Unlock()
+	s.tasks.Go(func() { session.run() })
+	return session, nil
 }
 
 // tickEvery is how late an expiry or a retry may be.
@@ -250,22 +316,22 @@ func (s *Simulator) tick(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			s.mu.Lock()
-			if s.store.tick(now) {
-				s.wakeLocked()
-			}
+			s.store.tick(now)
+			s.wakeLocked()
 			s.mu.Unlock()
+			s.tell()
 		}
 	}
 }
 
-// wakeLocked tells the sessions that wait for something to deliver.
+// wakeLocked tells the sessions that wait for something in a queue that got it.
 func (s *Simulator) wakeLocked() {
-	for session := range s.idle {
-		delete(s.idle, session)
-		select {
-		case session.wake <- struct{}{}:
-		default:
+	for name := range s.store.news {
+		for session := range s.idle[name] {
+			session.poke()
 		}
+		clear(s.idle[name])
+		delete(s.store.news, name)
 	}
 }
 
@@ -274,34 +340,65 @@ func (s *Simulator) wakeLocked() {
 func (s *Simulator) login(session *session, e smsc.LoginReceived) smsc.LoginResult {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ok := s.cfg.User == "" || e.User == s.cfg.User && e.Password == s.cfg.Password
-	if s.cfg.MaxSessions > 0 && s.sessions >= s.cfg.MaxSessions {
-		ok = false
-	}
-	if !ok {
+	result := s.admitLocked(session.protocol.Name, e)
+	if !result.OK {
 		s.store.stats.LoginsRefused++
-		session.log.Info("login refused", zap.String("user", e.User), zap.Int("sessions", s.sessions))
+		session.log.Info("login refused", zap.String("user", e.User), zap.String("code", result.Code), zap.Int("sessions", len(s.sessions)))
+		return result
+	}
+	session.user, session.mode = e.User, e.Mode
+	session.receives = e.Mode != "transmitter"
+	s.sessions = append(s.sessions, session)
+	s.store.stats.Logins++
+	session.log.Info("login", zap.String("user", e.User), zap.String("mode", e.Mode))
+	return result
+}
+
+// admitLocked decides on a login. The codes say that it may work later.
+func (s *Simulator) admitLocked(protocol string, e smsc.LoginReceived) smsc.LoginResult {
+	refused := func(status smpp.Status, code cimd2.Error) smsc.LoginResult {
+		if protocol == cimd2.Name {
+			return smsc.LoginResult{Code: code.String()}
+		}
+		return smsc.LoginResult{Code: status.String()}
+	}
+	const tooMany, notNow = 102, 103
+	if s.faults.Load().RefuseLogins {
+		return refused(smpp.RBINDFAIL, notNow)
+	}
+	i := slices.IndexFunc(s.cfg.Accounts, func(a Account) bool { return a.User == e.User && a.Password == e.Password })
+	if i < 0 && len(s.cfg.Accounts) > 0 {
 		return smsc.LoginResult{}
 	}
-	session.bound = true
-	s.sessions++
-	session.log.Info("login", zap.String("user", e.User), zap.String("mode", e.Mode))
+	theirs := 0
+	for _, other := range s.sessions {
+		if other.user == e.User {
+			theirs++
+		}
+	}
+	if s.cfg.MaxSessions > 0 && len(s.sessions) >= s.cfg.MaxSessions || i >= 0 && s.cfg.Accounts[i].MaxSessions > 0 && theirs >= s.cfg.Accounts[i].MaxSessions {
+		return refused(smpp.RALYBND, tooMany)
+	}
 	return smsc.LoginResult{OK: true, Retrieving: s.cfg.Retrieving}
 }
 
 func (s *Simulator) ended(session *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if session.bound {
-		s.sessions--
+	delete(s.all, session)
+	if i := slices.Index(s.sessions, session); i >= 0 {
+		s.sessions = slices.Delete(s.sessions, i, i+1)
 	}
-	delete(s.idle, session)
+	for _, name := range session.queues() {
+		delete(s.idle[name], session)
+		if len(s.idle[name]) > 0 {
+			s.store.news[name] = true // what was for it only is for others now
+		}
+	}
 	for _, it := range slices.Backward(session.refused) {
 		s.store.giveBack(it)
 	}
-	if s.store.anything() {
-		s.wakeLocked()
-	}
+	s.wakeLocked()
 }
 
 func (s *Simulator) count(f func(*Stats)) {
@@ -310,28 +407,37 @@ func (s *Simulator) count(f func(*Stats)) {
 	f(&s.store.stats)
 }
 
-func (s *Simulator) unanswered(n int) {
+// overWindow counts a session's unanswered submits and reports whether the last
+// of them is one too many.
+func (s *Simulator) overWindow(n int) bool {
+	window := s.faults.Load().Window
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.store.stats.MaxUnanswered = max(s.store.stats.MaxUnanswered, n)
-}
-
-// submit decides on a part, and takes it if so decided.
-func (s *Simulator) submit(session *session, part smsc.Part, now time.Time) (v verdict, junk []byte) {
-	s.mu.Lock()
-	defer s.tell()
 	defer s.mu.Unlock()
 	stats := &s.store.stats
-	if !isNumber(part.To.String()) {
-		stats.Rejected++
-		return verdict{outcome: smsc.Outcome{Fate: smsc.Permanent}}, nil
+	if window > 0 && n > window {
+		stats.Throttled++
+		stats.OverWindow++
+		return true
 	}
-	v = s.faults.judge(s.dice)
+	stats.MaxUnanswered = max(stats.MaxUnanswered, n)
+	return false
+}
+
+// submit decides on a part, and takes it if so decided. The answer is to wait
+// until receipt, if there is one, is written.
+func (s *Simulator) submit(session *session, e smsc.SubmitReceived, firstID string, now time.Time) (v verdict, junk []byte, receipt *item) {
+	s.mu.Lock()
+	v = s.judgeLocked(session, e, now)
+	stats := &s.store.stats
 	switch {
 	case v.close:
 		stats.ClosedByFault++
+	case v.late:
+		stats.LateResponses++
 	case v.outcome.Fate == smsc.Throttled:
 		stats.Throttled++
+	case v.outcome.Fate == smsc.Temporary:
+		stats.Temporary++
 	case v.outcome.Fate == smsc.Permanent:
 		stats.Rejected++
 	case v.outcome.Fate == smsc.Unknown:
@@ -342,34 +448,195 @@ func (s *Simulator) submit(session *session, part smsc.Part, now time.Time) (v v
 		junk = garbage(session.protocol.Name, s.dice)
 	}
 	if v.accept {
-		v.outcome.ID = s.store.submit(session.protocol.Name, part, now)
-		if len(s.idle) > 0 && s.store.anything() {
-			s.wakeLocked()
+		m, early := s.store.submit(submission{
+			SubmitReceived: e, protocol: session.protocol.Name, user: session.user, from: session, firstID: firstID,
+		}, now)
+		v.outcome.ID = m.given
+		if early != nil && s.store.receipt.First {
+			early.holds, receipt = session, early
 		}
+		s.wakeLocked()
 	}
-	return v, junk
+	heard := len(s.heard) > 0
+	s.mu.Unlock()
+	if heard {
+		s.tell()
+	}
+	return v, junk, receipt
 }
 
-func (s *Simulator) take(session *session) *item {
+func (s *Simulator) judgeLocked(session *session, e smsc.SubmitReceived, now time.Time) verdict {
+	protocol, faults := session.protocol.Name, s.faults.Load()
+	refused := func(fate smsc.Fate, status smpp.Status, code cimd2.Error) verdict {
+		if protocol == cimd2.Name {
+			return verdict{outcome: refusal(protocol, fate, uint32(code))}
+		}
+		return verdict{outcome: refusal(protocol, fate, uint32(status))}
+	}
+	const badSchedule = 308 // of CIMD2
+	if !isNumber(e.Part.To.String()) {
+		return refused(smsc.Permanent, smpp.RINVDSTADR, cimd2.ErrDestination)
+	}
+	expires := e.Expires.Time(now)
+	switch h := s.store.handset(e.Part.To.String()); {
+	case h.barred:
+		return verdict{outcome: refusal(protocol, smsc.Permanent, faults.RejectCode)}
+	case h.busy:
+		return verdict{outcome: refusal(protocol, smsc.Temporary, faults.TemporaryCode)}
+	case !expires.IsZero() && !expires.After(now):
+		return refused(smsc.Permanent, smpp.RINVEXPIRY, cimd2.ErrValidityUsage)
+	case !expires.IsZero() && e.Schedule.Time(now).After(expires):
+		return refused(smsc.Permanent, smpp.RINVSCHED, badSchedule)
+	}
+	return faults.judge(protocol, s.dice)
+}
+
+// manage answers a query, a cancel or a replace.
+func (s *Simulator) manage(session *session, request smsc.Effect, now time.Time) smsc.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	it := s.store.take(session.protocol.Name)
+	protocol, user := session.protocol.Name, session.user
+	refused := func(ref uint64, status smpp.Status) smsc.Event {
+		code := status.String()
+		if protocol == cimd2.Name {
+			code = cimd2.ErrNoInformation.String()
+		}
+		return smsc.ServerAnswer{Ref: ref, Outcome: smsc.Outcome{Fate: smsc.Permanent, Code: code}}
+	}
+	defer s.wakeLocked()
+	switch e := request.(type) {
+	case smsc.QueryReceived:
+		s.store.stats.Queries++
+		if m := s.store.find(protocol, user, e.ID, e.From); m != nil {
+			return smsc.QueryAnswer{Ref: e.Ref, State: m.state, Done: m.done, Code: m.code}
+		}
+		return refused(e.Ref, smpp.RQUERYFAIL)
+	case smsc.CancelReceived:
+		if s.store.cancel(protocol, user, e, now) > 0 {
+			return smsc.ServerAnswer{Ref: e.Ref}
+		}
+		return refused(e.Ref, smpp.RCANCELFAIL)
+	case smsc.ReplaceReceived:
+		if m := s.store.find(protocol, user, e.ID, e.From); m != nil && m.state == smsc.ReceiptEnroute {
+			s.store.replace(m, e, now)
+			return smsc.ServerAnswer{Ref: e.Ref, Outcome: smsc.Outcome{ID: m.given}}
+		}
+		return refused(e.Ref, smpp.RREPLACEFAIL)
+	}
+	return nil
+}
+
+func (s *Simulator) take(who *session) *item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.standsByLocked(who) {
+		return s.idleLocked(who)
+	}
+	it := s.store.take(who, func(it *item) bool {
+		switch s.store.receipt.Bind {
+		case "same":
+			return it.from == who || !it.from.receives || !s.all[it.from]
+		case "other":
+			return it.from != who || !slices.ContainsFunc(s.sessions, func(other *session) bool {
+				return other != who && other.receives && other.receipts() == who.receipts()
+			})
+		}
+		return true
+	})
 	if it == nil {
-		s.idle[session] = true
+		return s.idleLocked(who)
 	}
 	return it
+}
+
+func (s *Simulator) idleLocked(who *session) *item {
+	for _, name := range who.queues() {
+		if s.idle[name] == nil {
+			s.idle[name] = map[*session]bool{}
+		}
+		s.idle[name][who] = true
+	}
+	return nil
+}
+
+// standsByLocked reports whether what comes is another session's of the account.
+func (s *Simulator) standsByLocked(who *session) bool {
+	same := func(other *session) bool {
+		return other.receives && other.user == who.user && other.protocol.Name == who.protocol.Name
+	}
+	switch s.cfg.Sharing {
+	case ShareFirst:
+		return s.sessions[slices.IndexFunc(s.sessions, same)] != who
+	case ShareLast:
+		for _, other := range slices.Backward(s.sessions) {
+			if same(other) {
+				return other != who
+			}
+		}
+	}
+	return false
 }
 
 func (s *Simulator) waiting(session *session) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.store.waitingFor(session.protocol.Name)
+	return s.store.waitingFor(session)
 }
 
-func (s *Simulator) acknowledged(it *item, ok bool) {
+// acknowledged ends an item, or makes it come again by fault.
+func (s *Simulator) acknowledged(it *item, ok bool, now time.Time) {
+	rate := s.faults.Load().DuplicateRate
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ok && !it.again && rate > 0 && s.dice.Float64() < rate {
+		it.again = true
+		s.store.stats.Redelivered++
+		s.store.postpone(it, now)
+		return
+	}
 	s.store.acknowledged(it, ok)
+	s.wakeLocked()
+}
+
+// corrupts draws whether the next deliver is to be damaged.
+func (s *Simulator) corrupts() bool {
+	rate := s.faults.Load().CorruptRate
+	if rate == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hit := s.dice.Float64() < rate
+	if hit {
+		s.store.stats.Corrupted++
+	}
+	return hit
+}
+
+// written lets the response go that waited for a receipt.
+func (s *Simulator) written(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if holder := it.holds; holder != nil {
+		it.holds = nil
+		holder.poke()
+	}
+}
+
+func (s *Simulator) holds(it *item) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return it.holds != nil
+}
+
+// frozen returns what is closed when all goes on, nil if nothing stands still.
+func (s *Simulator) frozen() <-chan struct{} {
+	if !s.faults.Load().Freeze {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.thaw
 }
 
 func (s *Simulator) postpone(items []*item, now time.Time) {

@@ -357,25 +357,6 @@ func TestRetrieving(t *testing.T) {
 	get(t, e.deliver, "deliver")
 }
 
-func TestIDBases(t *testing.T) {
-	s := start(t, Config{ReceiptIDBase: 16})
-	p := smpp.Protocol
-	p.New = func(cfg smsc.Config) smsc.Machine {
-		cfg.Quirks.ReceiptIDs = smsc.IDDecimalToHex
-		return smpp.NewMachine(cfg)
-	}
-	e := bind(t, s, p, account)
-	part := parts(t, "hello", 0)[0]
-	part.Report = true
-	id := e.submit(part).ID
-	if r := get(t, e.receipts, "receipt"); r.ID != id {
-		t.Errorf("got %q, want %q", r.ID, id)
-	}
-	if _, err := New(Config{ReceiptIDBase: 8}); err == nil {
-		t.Error("base 8 was taken")
-	}
-}
-
 func TestLogins(t *testing.T) {
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{MaxSessions: 1})
@@ -453,7 +434,7 @@ func TestFaults(t *testing.T) {
 		dice := rand.New(rand.NewPCG(1, 2))
 		n := 0
 		for range 10000 {
-			if (Faults{ThrottleRate: 0.2}).judge(dice).outcome.Fate == smsc.Throttled {
+			if (&Faults{ThrottleRate: 0.2}).judge("smpp", dice).outcome.Fate == smsc.Throttled {
 				n++
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,31 +16,46 @@ import (
 )
 
 // store is what the SMSC keeps: handsets with what waits for them, and what
-// waits for the ESME. It is pure: the caller locks it and brings the time.
+// waits for the ESMEs. It is pure: the caller locks it and brings the time.
 //
-//	submit ─▶ waiting (handset off) ─▶ handset: parts ─▶ texts
-//	              └─ expired ─┬─ delivered, refused ─▶ receipts ─▶ ESME
+//	submit ─▶ waiting (scheduled, or handset off) ─▶ handset: parts ─▶ texts
+//	              └─ expired, cancelled ─┬─ delivered, refused ─▶ receipts ─▶ ESME
 //	handset sends ─▶ mo of the handset ─▶ ready ─▶ ESME
 type store struct {
 	cfg      Config
+	receipt  Receipts
 	handsets map[string]*handset // by number without '+'
-	waiting  map[*handset]bool   // those for which something waits
-	receipts map[string][]*item  // by protocol, oldest first
-	ready    []*handset          // may send the first of mo: none of theirs is under way
-	later    []*item             // refused for now, by time
-	lastID   uint64              // SMPP
-	moTurn   bool                // receipts and messages take turns
+	queues   map[string]*queue
+	news     map[string]bool // queues that got something since the sessions were last woken
+	agenda   agenda
+	lastID   uint64 // SMPP
+	moTurn   bool   // receipts and messages take turns
 	heard    func(number, from, text string)
 	stats    Stats
+
+	byID   map[string][]*submitted // by protocol and id as responses have it; several of one submit_multi
+	finals []*submitted            // of byID, those that are final, oldest first
+}
+
+// keepFinals is how many messages the SMSC remembers after their end.
+const keepFinals = 10000
+
+// queue is what waits for the sessions of an account.
+type queue struct {
+	receipts []*item    // oldest first
+	ready    []*handset // whose first of mo is for this queue, and not under way
 }
 
 // handset is one mobile station. It exists as soon as it is named.
 type handset struct {
 	number  string // as first named
 	off     bool
-	refuses bool
+	refuses bool // what comes over the radio, for good
+	busy    bool // the SMSC takes nothing for it now
+	barred  bool // the SMSC takes nothing for it
 
-	waiting  []*submitted // stored by the SMSC, oldest first
+	waiting  []*submitted // stored by the SMSC, oldest first; also final ones
+	final    int          // how many of waiting
 	lastTime time.Time    // of the last CIMD2 id for it: seconds are made unique
 	making   map[text.Key]*making
 	messages []Message
@@ -53,14 +67,29 @@ type handset struct {
 	reference uint8
 }
 
+// submission is a part with all that is known about its coming.
+type submission struct {
+	smsc.SubmitReceived
+	protocol, user string
+	from           *session
+	firstID        string // of a submit_multi's first destination
+}
+
 // submitted is one part that the SMSC has accepted.
 type submitted struct {
-	part     smsc.Part
-	id       string
-	protocol string
-	at       time.Time
-	expires  time.Time
+	submission
+	id      string // as receipts spell it
+	given   string // as the response did
+	at      time.Time
+	due     time.Time // not before
+	expires time.Time
+	state   smsc.ReceiptState // ReceiptEnroute until it is final
+	code    string
+	done    time.Time
+	alarm   *appointment
 }
+
+func (m *submitted) key() string { return m.protocol + " " + m.given }
 
 // making is a text of which parts have come.
 type making struct {
@@ -74,18 +103,21 @@ type making struct {
 // those that are whole.
 const maxMaking = 16
 
-// item is something for the ESME: a receipt, or a part from a handset.
+// item is something for an ESME: a receipt, or a part from a handset.
 type item struct {
-	report   *smsc.ServerReport
-	protocol string // of a report: only a session of the same can name its message
-	deliver  smsc.Deliver
-	handset  *handset // of a deliver
-	due      time.Time
+	queue   string
+	report  *smsc.ServerReport
+	from    *session // of a report: where its message was submitted
+	holds   *session // whose response waits until this is written; nil: none
+	deliver smsc.Deliver
+	handset *handset // of a deliver
+	again   bool     // the ESME has answered it; it comes once more by fault
 }
 
 func newStore(cfg Config, now time.Time) *store {
 	return &store{
-		cfg: cfg, handsets: map[string]*handset{}, waiting: map[*handset]bool{}, receipts: map[string][]*item{},
+		cfg: cfg, receipt: cfg.Receipts, handsets: map[string]*handset{}, queues: map[string]*queue{}, news: map[string]bool{},
+		byID:   map[string][]*submitted{},
 		lastID: uint64(now.UnixMicro()), // so that a restarted SMSC does not use ids again
 	}
 }
@@ -111,36 +143,90 @@ func (st *store) handset(number string) *handset {
 	return h
 }
 
-// submit accepts a part, delivers it if the handset is on, and returns its id
-// in the spelling of responses.
-func (st *store) submit(protocol string, part smsc.Part, now time.Time) (id string) {
-	h := st.handset(part.To.String())
-	m := &submitted{part: part, protocol: protocol, at: now}
-	if protocol == cimd2.Name {
-		h.lastTime = later(now, h.lastTime)
-		m.id = cimd2.NewID(part.To, h.lastTime, 0)
-		id = m.id
-	} else {
-		st.lastID++
-		m.id = st.spell(st.lastID, st.cfg.ReceiptIDBase)
-		id = st.spell(st.lastID, st.cfg.ResponseIDBase)
+// submit accepts a part, delivers it if its time has come and the handset is
+// on, and returns its id in the spelling of responses, and its receipt if there
+// is one already.
+func (st *store) submit(e submission, now time.Time) (m *submitted, receipt *item) {
+	h := st.handset(e.Part.To.String())
+	m = &submitted{submission: e, at: now, due: e.Schedule.Time(now), state: smsc.ReceiptEnroute}
+	if m.Wanted == 0 && e.Part.Report {
+		m.Wanted = smsc.WantSuccess | smsc.WantFailure
 	}
-	m.expires = now.Add(cmp.Or(part.Validity, st.cfg.Validity))
+	st.name(m, h, now)
+	if m.expires = e.Expires.Time(now); m.expires.IsZero() {
+		m.expires = now.Add(cmp.Or(e.Part.Validity, st.cfg.Validity))
+	}
+	st.byID[m.key()] = append(st.byID[m.key()], m)
 	st.stats.Submitted++
-	if h.off {
-		h.waiting = append(h.waiting, m)
-		st.waiting[h] = true
-	} else {
-		st.deliver(h, m, now)
+	if e.Replace && st.takePlace(h, m) {
+		return m, nil
 	}
-	return id
+	if h.off || m.due.After(now) {
+		h.waiting = append(h.waiting, m)
+		return m, st.wait(h, m, now)
+	}
+	return m, st.deliver(h, m, now)
 }
 
-func (st *store) spell(n uint64, base int) string {
-	if base == 16 {
-		return strconv.FormatUint(n, 16)
+// name gives a message its id.
+func (st *store) name(m *submitted, h *handset, now time.Time) {
+	if m.protocol == cimd2.Name {
+		h.lastTime = later(now, h.lastTime)
+		m.id = cimd2.NewID(m.Part.To, h.lastTime, 0)
+		m.given = m.id
+		return
 	}
-	return fmt.Sprintf("%010d", n)
+	if first := st.byID[m.protocol+" "+m.firstID]; m.firstID != "" && len(first) > 0 {
+		m.id, m.given = first[0].id, m.firstID
+		return
+	}
+	st.lastID++
+	m.id = st.receipt.spell(st.lastID, st.receipt.ReceiptID)
+	m.given = st.receipt.spell(st.lastID, st.receipt.ResponseID)
+}
+
+// takePlace puts a message where one waits with the same addresses and service.
+func (st *store) takePlace(h *handset, m *submitted) bool {
+	for i, old := range h.waiting {
+		if old.state == smsc.ReceiptEnroute && old.user == m.user && old.Service == m.Service && old.Part.From == m.Part.From {
+			st.stats.Replaced++
+			st.stats.Stored--
+			st.forget(old)
+			old.state = smsc.ReceiptDeleted
+			st.keep(old)
+			h.waiting[i] = m
+			st.stats.Stored++
+			st.appoint(m)
+			return true
+		}
+	}
+	return false
+}
+
+// wait stores a message that is in waiting, and tells who wants to know.
+func (st *store) wait(h *handset, m *submitted, now time.Time) (receipt *item) {
+	st.stats.Stored++
+	st.appoint(m)
+	if !h.off || !m.Wanted.Includes(smsc.ReceiptEnroute) {
+		return nil
+	}
+	return st.report(m, smsc.ReceiptEnroute, "29", now) // absent subscriber
+}
+
+// appoint says when to look at a waiting message again: when it is due, if that
+// is to come, else when it expires.
+func (st *store) appoint(m *submitted) {
+	st.agenda.remove(m.alarm)
+	at := m.expires
+	if m.due.After(m.at) && m.due.Before(at) {
+		at = m.due
+	}
+	m.alarm = st.agenda.add(at, m, nil)
+}
+
+func (st *store) forget(m *submitted) {
+	st.agenda.remove(m.alarm)
+	m.alarm = nil
 }
 
 // later returns now in whole seconds of UTC, or the second after last if that
@@ -154,26 +240,88 @@ func later(now, last time.Time) time.Time {
 }
 
 // deliver brings a part over the radio.
-func (st *store) deliver(h *handset, m *submitted, now time.Time) {
+func (st *store) deliver(h *handset, m *submitted, now time.Time) (receipt *item) {
 	if h.refuses {
-		st.receipt(m, smsc.ReceiptUndeliverable, "20", now)
-		return
+		return st.finish(m, smsc.ReceiptUndeliverable, "20", now)
 	}
 	st.stats.Delivered++
-	st.receive(h, m.part, now)
-	st.receipt(m, smsc.ReceiptDelivered, "", now)
+	st.receive(h, m.Part, now)
+	return st.finish(m, smsc.ReceiptDelivered, "", now)
 }
 
-func (st *store) receipt(m *submitted, state smsc.ReceiptState, code string, now time.Time) {
-	if !m.part.Report {
+// finish ends a message, and returns its receipt if one is wanted.
+func (st *store) finish(m *submitted, state smsc.ReceiptState, code string, now time.Time) (receipt *item) {
+	st.forget(m)
+	m.state, m.code, m.done = state, code, now
+	if m.Wanted.Includes(state) {
+		receipt = st.report(m, state, code, now)
+	}
+	st.keep(m)
+	return receipt
+}
+
+// keep remembers a message that is final, instead of the oldest of those.
+func (st *store) keep(m *submitted) {
+	m.Part.Data, m.Part.UDH = nil, nil // what it weighs
+	st.finals = append(st.finals, m)
+	if len(st.finals) <= keepFinals {
 		return
 	}
-	part := m.part
+	oldest := st.finals[0]
+	st.finals[0] = nil
+	st.finals = st.finals[1:]
+	if left := slices.DeleteFunc(st.byID[oldest.key()], func(m *submitted) bool { return m == oldest }); len(left) > 0 {
+		st.byID[oldest.key()] = left
+	} else {
+		delete(st.byID, oldest.key())
+	}
+}
+
+// report makes a receipt, as this SMSC's are, and returns the first that goes out.
+func (st *store) report(m *submitted, state smsc.ReceiptState, code string, now time.Time) *item {
+	part := m.Part
 	part.Data = bytes.Clone(part.Data[:min(len(part.Data), 20)]) // a receipt has no more of it
-	st.receipts[m.protocol] = append(st.receipts[m.protocol], &item{protocol: m.protocol, report: &smsc.ServerReport{
+	receipt := smsc.ServerReport{
 		Receipt: smsc.Receipt{ID: m.id, State: state, Code: code}, Part: part, Submitted: m.at, Done: now,
-	}})
-	st.stats.ReceiptsPending++
+	}
+	all := []smsc.ServerReport{receipt}
+	if before := st.receipt.Before; before != "" && state.Final() {
+		early := receipt
+		early.Receipt.Code = ""
+		if early.Receipt.State = smsc.ReceiptEnroute; before == "accepted" {
+			early.Receipt.State = smsc.ReceiptAccepted
+		}
+		all = []smsc.ServerReport{early, receipt}
+	}
+	if st.receipt.Twice {
+		all = append(all, all...)
+	}
+	var first *item
+	for i := range all {
+		it := &item{queue: m.protocol + " " + m.user, from: m.from, report: &all[i]}
+		st.stats.ReceiptsPending++
+		if st.receipt.Delay > 0 {
+			st.agenda.add(now.Add(st.receipt.Delay), nil, it)
+			continue
+		}
+		q := st.queue(it.queue)
+		q.receipts = append(q.receipts, it)
+		if first == nil {
+			first = it
+		}
+	}
+	return first
+}
+
+// queue returns the queue of that name, in which there is about to be something.
+func (st *store) queue(name string) *queue {
+	q := st.queues[name]
+	if q == nil {
+		q = &queue{}
+		st.queues[name] = q
+	}
+	st.news[name] = true
+	return q
 }
 
 // receive puts the parts of a text together, at the handset.
@@ -235,53 +383,125 @@ func (st *store) received(h *handset, from string, coding text.Coding, data []by
 	}
 }
 
-// setOn switches a handset; on, it gets what waited.
+// setOn switches a handset; on, it gets what waited and is due.
 func (st *store) setOn(h *handset, on bool, now time.Time) {
 	h.off = !on
 	if !on {
 		return
 	}
-	st.expire(h, now)
-	for _, m := range h.waiting {
-		st.deliver(h, m, now)
-	}
-	h.waiting = nil
-	delete(st.waiting, h)
-}
-
-func (st *store) expire(h *handset, now time.Time) {
-	h.waiting = slices.DeleteFunc(h.waiting, func(m *submitted) bool {
-		expired := !now.Before(m.expires)
-		if expired {
-			st.stats.Expired++
-			st.receipt(m, smsc.ReceiptExpired, "29", now) // absent subscriber
-		}
-		return expired
-	})
-}
-
-// tick does what is due: it expires what waited too long and offers again what
-// was refused. It reports whether there is something for the ESME.
-func (st *store) tick(now time.Time) bool {
-	for h := range st.waiting {
-		st.expire(h, now)
-		if len(h.waiting) == 0 {
-			delete(st.waiting, h)
+	st.tick(now) // what has expired by now never comes
+	waiting := h.waiting
+	h.waiting, h.final = nil, 0
+	for _, m := range waiting {
+		switch {
+		case m.state != smsc.ReceiptEnroute:
+		case m.due.After(now):
+			h.waiting = append(h.waiting, m)
+		default:
+			st.stats.Stored--
+			st.deliver(h, m, now)
 		}
 	}
-	n := 0
-	for n < len(st.later) && !now.Before(st.later[n].due) {
-		n++
+}
+
+// end finishes a message that waits.
+func (st *store) end(m *submitted, state smsc.ReceiptState, code string, now time.Time) {
+	h := st.handset(m.Part.To.String())
+	st.stats.Stored--
+	st.finish(m, state, code, now)
+	if h.final++; h.final > len(h.waiting)/2 {
+		h.waiting = slices.DeleteFunc(h.waiting, func(m *submitted) bool { return m.state != smsc.ReceiptEnroute })
+		h.final = 0
 	}
-	for _, it := range slices.Backward(st.later[:n]) {
+}
+
+// look does what is due with a message that waits.
+func (st *store) look(m *submitted, now time.Time) {
+	h := st.handset(m.Part.To.String())
+	switch {
+	case !now.Before(m.expires):
+		st.stats.Expired++
+		st.end(m, smsc.ReceiptExpired, "29", now) // absent subscriber
+	case h.off:
+		m.due = time.Time{} // its time has come
+		st.appoint(m)
+		if m.Wanted.Includes(smsc.ReceiptEnroute) {
+			st.report(m, smsc.ReceiptEnroute, "29", now)
+		}
+	case h.refuses:
+		st.end(m, smsc.ReceiptUndeliverable, "20", now)
+	default:
+		st.stats.Delivered++
+		st.receive(h, m.Part, now)
+		st.end(m, smsc.ReceiptDelivered, "", now)
+	}
+}
+
+// tick does what is due: it delivers what was scheduled, expires what waited
+// too long and offers again what was refused.
+func (st *store) tick(now time.Time) {
+	var again []*item
+	for p := st.agenda.next(now); p != nil; p = st.agenda.next(now) {
+		if p.message != nil {
+			p.message.alarm = nil
+			st.look(p.message, now)
+		} else {
+			again = append(again, p.item)
+		}
+	}
+	for _, it := range slices.Backward(again) {
 		st.giveBack(it)
 	}
-	st.later = slices.Delete(st.later, 0, n)
-	return st.anything()
 }
 
-func (st *store) anything() bool {
-	return len(st.ready) > 0 || len(st.receipts["cimd2"]) > 0 || len(st.receipts["smpp"]) > 0
+// What an ESME asks of messages it has submitted.
+
+// find returns a user's message, nil if it is not known; from is checked if given.
+func (st *store) find(protocol, user, id string, from smsc.Address) *submitted {
+	for _, m := range st.byID[protocol+" "+id] {
+		if m.user == user && (from.Digits == "" || from.Digits == m.Part.From.Digits) {
+			return m
+		}
+	}
+	return nil
+}
+
+// cancel ends what waits of a user's, and returns how many that were.
+func (st *store) cancel(protocol, user string, e smsc.CancelReceived, now time.Time) (n int) {
+	var these []*submitted
+	switch {
+	case e.ID != "":
+		these = slices.Clone(st.byID[protocol+" "+e.ID])
+	case e.To.Digits != "":
+		these = slices.Clone(st.handset(e.To.String()).waiting)
+	default:
+		for _, h := range st.handsets {
+			these = append(these, h.waiting...)
+		}
+	}
+	same := func(asked, has smsc.Address) bool { return asked.Digits == "" || asked.Digits == has.Digits }
+	for _, m := range these {
+		if m.state == smsc.ReceiptEnroute && m.protocol == protocol && m.user == user && same(e.From, m.Part.From) && same(e.To, m.Part.To) &&
+			(e.Service == "" || e.Service == m.Service) {
+			st.stats.Cancelled++
+			st.end(m, smsc.ReceiptDeleted, "", now)
+			n++
+		}
+	}
+	return n
+}
+
+// replace changes a message that waits.
+func (st *store) replace(m *submitted, e smsc.ReplaceReceived, now time.Time) {
+	st.stats.Replaced++
+	m.Part.Data, m.Wanted = bytes.Clone(e.Data), e.Wanted
+	if at := e.Expires.Time(now); !at.IsZero() {
+		m.expires = at
+	}
+	if at := e.Schedule.Time(now); !at.IsZero() {
+		m.due = at
+	}
+	st.appoint(m)
 }
 
 // send queues a text from a handset.
@@ -297,12 +517,14 @@ func (st *store) send(h *handset, from, to, message string, now time.Time) error
 	if len(pieces) > 1 {
 		h.reference++
 	}
+	name := st.route(to)
 	if len(h.mo) == 0 {
-		st.ready = append(st.ready, h)
+		q := st.queue(name)
+		q.ready = append(q.ready, h)
 	}
 	h.lastSent = later(now, h.lastSent)
 	for _, p := range pieces {
-		h.mo = append(h.mo, &item{handset: h, deliver: smsc.Deliver{At: cimd2.Timestamp(h.lastSent), Part: smsc.Part{
+		h.mo = append(h.mo, &item{queue: name, handset: h, deliver: smsc.Deliver{At: cimd2.Timestamp(h.lastSent), Part: smsc.Part{
 			From: smsc.ParseAddress(from), To: smsc.ParseAddress(to), Coding: coding, Class: -1, UDH: p.UDH, Data: p.Data,
 		}}})
 	}
@@ -310,25 +532,71 @@ func (st *store) send(h *handset, from, to, message string, now time.Time) error
 	return nil
 }
 
-// take returns the next thing for a session of that protocol, nil if there is
-// none. It comes back by acknowledged, giveBack or postpone.
-func (st *store) take(protocol string) *item {
-	queue := st.receipts[protocol]
+// route returns the queue of messages to a number: that of the account with the
+// longest of its beginnings, or "", which is everybody's.
+func (st *store) route(to string) (name string) {
+	to = strings.TrimPrefix(to, "+")
+	longest := 0
+	for _, a := range st.cfg.Accounts {
+		for _, number := range a.Numbers {
+			if number = strings.TrimPrefix(number, "+"); len(number) > longest && strings.HasPrefix(to, number) {
+				name, longest = a.User, len(number)
+			}
+		}
+	}
+	return name
+}
+
+// take returns the next thing for a session, nil if there is none. It comes back
+// by acknowledged, giveBack or postpone. Receipts may be for other sessions.
+func (st *store) take(s *session, may func(*item) bool) *item {
 	st.moTurn = !st.moTurn
-	switch {
-	case len(st.ready) > 0 && (st.moTurn || len(queue) == 0):
-		h := st.ready[0]
-		st.ready = st.ready[1:]
-		return h.mo[0]
-	case len(queue) > 0:
-		st.receipts[protocol] = queue[1:]
-		return queue[0]
+	if st.moTurn {
+		if it := st.takeMessage(s); it != nil {
+			return it
+		}
+	}
+	if q := st.queues[s.receipts()]; q != nil {
+		if i := slices.IndexFunc(q.receipts, may); i >= 0 {
+			it := q.receipts[i]
+			if i == 0 {
+				q.receipts[0] = nil
+				q.receipts = q.receipts[1:]
+			} else {
+				q.receipts = slices.Delete(q.receipts, i, i+1)
+			}
+			return it
+		}
+	}
+	if !st.moTurn {
+		return st.takeMessage(s)
 	}
 	return nil
 }
 
-// waitingFor returns how much take could give.
-func (st *store) waitingFor(protocol string) int { return len(st.ready) + len(st.receipts[protocol]) }
+func (st *store) takeMessage(s *session) *item {
+	for _, name := range s.messages() {
+		if q := st.queues[name]; q != nil && len(q.ready) > 0 {
+			h := q.ready[0]
+			q.ready = q.ready[1:]
+			return h.mo[0]
+		}
+	}
+	return nil
+}
+
+// waitingFor returns how much there is for a session.
+func (st *store) waitingFor(s *session) (n int) {
+	if q := st.queues[s.receipts()]; q != nil {
+		n = len(q.receipts)
+	}
+	for _, name := range s.messages() {
+		if q := st.queues[name]; q != nil {
+			n += len(q.ready)
+		}
+	}
+	return n
+}
 
 // acknowledged ends an item: taken by the ESME, or refused for good.
 func (st *store) acknowledged(it *item, ok bool) {
@@ -347,22 +615,24 @@ func (st *store) acknowledged(it *item, ok bool) {
 		st.stats.MORefused++
 	}
 	h := it.handset
+	h.mo[0] = nil
 	if h.mo = h.mo[1:]; len(h.mo) > 0 {
-		st.ready = append(st.ready, h)
+		q := st.queue(h.mo[0].queue)
+		q.ready = append(q.ready, h)
 	}
 }
 
 // giveBack offers an item again at once, before all others.
 func (st *store) giveBack(it *item) {
+	q := st.queue(it.queue)
 	if it.report != nil {
-		st.receipts[it.protocol] = slices.Insert(st.receipts[it.protocol], 0, it)
+		q.receipts = slices.Insert(q.receipts, 0, it)
 	} else {
-		st.ready = slices.Insert(st.ready, 0, it.handset)
+		q.ready = slices.Insert(q.ready, 0, it.handset)
 	}
 }
 
 // postpone offers an item again after the time that an ESME gets to recover.
 func (st *store) postpone(it *item, now time.Time) {
-	it.due = now.Add(st.cfg.RetryAfter)
-	st.later = append(st.later, it) // all wait equally long: in order
+	st.agenda.add(now.Add(st.cfg.RetryAfter), nil, it)
 }
