@@ -13,7 +13,7 @@ import (
 func Root(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		lacks(t, "it needs root: run it with sudo")
+		Lack(t, "it needs root: run it with sudo")
 	}
 }
 
@@ -25,7 +25,7 @@ func Program(t testing.TB, names ...string) string {
 			return path
 		}
 	}
-	lacks(t, "it needs the program %v: install it", names)
+	Lack(t, "it needs the program %v: install it", names)
 	return ""
 }
 
@@ -34,12 +34,13 @@ func Env(t testing.TB, name string) string {
 	t.Helper()
 	value := os.Getenv(name)
 	if value == "" {
-		lacks(t, "it needs %s: set it", name)
+		Lack(t, "it needs %s: set it", name)
 	}
 	return value
 }
 
-func lacks(t testing.TB, format string, args ...any) {
+// Lack skips the test, or fails it, for want of what the format says, and how to get it.
+func Lack(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("RINGWAY_NO_SKIP") == "1" {
 		t.Fatalf(format+" (RINGWAY_NO_SKIP=1 forbids to skip)", args...)
