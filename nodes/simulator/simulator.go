@@ -144,6 +144,8 @@ type Simulator struct {
 	idle     map[string]map[*session]bool // wait for something in a queue
 	thaw     chan struct{}                // closed when Faults.Freeze ends; nil: not frozen
 
+	counted time.Time // since when Stats count
+
 	hook    func(number, from, text string)
 	heard   []heard // not yet told to the hook
 	telling bool
