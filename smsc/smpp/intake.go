@@ -34,9 +34,8 @@ func requestOf(p PDU) request { return request{command: p.Command(), sequence: p
 // More than it may have unanswered is throttled.
 func (m *server) take(do []smsc.Effect, p PDU) []smsc.Effect {
 	command, sequence := p.Command(), p.Head().Sequence
-	refused := map[CommandID]Status{CommandQuerySM: RQUERYFAIL, CommandCancelSM: RCANCELFAIL, CommandReplaceSM: RREPLACEFAIL}
-	if s, ok := refused[command]; ok && !m.cfg.Manage {
-		return m.respond(do, command, sequence, s)
+	if !m.cfg.Manage && (command == CommandQuerySM || command == CommandCancelSM || command == CommandReplaceSM) {
+		return m.respond(do, command, sequence, outcomeStatus(smsc.Outcome{Fate: smsc.Permanent}, command))
 	}
 	if len(m.taken)-len(m.parts)+len(m.multis) >= m.cfg.SubmitWindow || len(m.taken) >= maxTaken {
 		return m.respond(do, command, sequence, RTHROTTLED)
@@ -44,10 +43,9 @@ func (m *server) take(do []smsc.Effect, p PDU) []smsc.Effect {
 	var bad Status
 	switch p := p.(type) {
 	case *SubmitSM:
-		do, bad = m.submitted(do, p, p, destinationOf(p))
+		do, bad = m.submitted(do, p, p)
 	case *DataSM:
-		sm := p.submitSM()
-		do, bad = m.submitted(do, p, sm, destinationOf(sm))
+		do, bad = m.submitted(do, p, p.submitSM())
 	case *SubmitMulti:
 		do, bad = m.multiplied(do, p)
 	case *QuerySM:
@@ -70,34 +68,19 @@ func (m *server) take(do []smsc.Effect, p PDU) []smsc.Effect {
 	return do
 }
 
-func destinationOf(p *SubmitSM) []Destination {
-	return []Destination{{TON: p.DestAddrTON, NPI: p.DestAddrNPI, Addr: p.DestinationAddr}}
-}
-
-// submitted takes a message for one or several destinations.
-func (m *server) submitted(do []smsc.Effect, request PDU, p *SubmitSM, to []Destination) ([]smsc.Effect, Status) {
+func (m *server) submitted(do []smsc.Effect, request PDU, p *SubmitSM) ([]smsc.Effect, Status) {
+	if bad := checkDestination(p.DestAddrTON, p.DestinationAddr); bad != OK {
+		return do, bad
+	}
 	e, bad := p.received()
 	if bad != OK {
 		return do, bad
 	}
-	r := requestOf(request)
-	_, many := request.(*SubmitMulti)
-	for i, d := range to {
-		e.Ref = m.keep(r)
-		e.Part.To = address(d.TON, d.NPI, d.Addr)
-		if many {
-			if i == 0 {
-				e.First = e.Ref
-				m.multis[e.First] = multi{request: r, waiting: len(to)}
-			}
-			m.parts[e.Ref] = multiPart{e.First, d}
-		}
-		do = append(do, e)
-	}
-	return do, OK
+	e.Ref = m.keep(requestOf(request))
+	return append(do, e), OK
 }
 
-// received is a submit_sm's SubmitReceived, except what says to whom. bad is
+// received is a submit_sm's SubmitReceived, its Ref excepted. bad is
 // what to refuse it with.
 func (p *SubmitSM) received() (e smsc.SubmitReceived, bad Status) {
 	var ok bool
@@ -141,7 +124,7 @@ func (p *SubmitSM) check() Status {
 	if err := p.TLVs.Check(); err != nil {
 		return RINVPARLEN
 	}
-	return checkDestination(p.DestAddrTON, p.DestinationAddr)
+	return OK
 }
 
 func checkDestination(ton uint8, addr string) Status {
@@ -192,9 +175,21 @@ func (m *server) multiplied(do []smsc.Effect, p *SubmitMulti) ([]smsc.Effect, St
 	if len(to) == 0 || len(to) > maxDestinations { // no_unsuccess is one octet
 		return do, RINVNUMDESTS
 	}
-	sm := p.submitSM()
-	sm.DestAddrTON, sm.DestAddrNPI, sm.DestinationAddr = to[0].TON, to[0].NPI, to[0].Addr
-	return m.submitted(do, p, sm, to)
+	e, bad := p.submitSM().received()
+	if bad != OK {
+		return do, bad
+	}
+	r := requestOf(p)
+	for i, d := range to {
+		e.Ref, e.Part.To = m.keep(r), address(d.TON, d.NPI, d.Addr)
+		if i == 0 {
+			e.First = e.Ref
+			m.multis[e.First] = multi{request: r, waiting: len(to)}
+		}
+		m.parts[e.Ref] = multiPart{e.First, d}
+		do = append(do, e)
+	}
+	return do, OK
 }
 
 func (m *server) replaced(do []smsc.Effect, p *ReplaceSM) ([]smsc.Effect, Status) {

@@ -187,25 +187,32 @@ type Malformed struct {
 // Append encodes p behind dst. The error is of the caller's making: a field
 // that is too long for SMPP, or contains a NUL; dst is then returned as it was.
 func Append(dst []byte, p PDU) ([]byte, error) {
-	h, start := p.Head(), len(dst)
-	w := wire{b: append(dst, 0, 0, 0, 0), writing: true}
-	w.b = binary.BigEndian.AppendUint32(w.b, uint32(p.Command()))
+	return new(wire).append(dst, p)
+}
+
+// append is Append with a wire to use again.
+func (w *wire) append(dst []byte, p PDU) ([]byte, error) {
+	h, command, start := p.Head(), p.Command(), len(dst)
+	*w = wire{b: append(dst, 0, 0, 0, 0), writing: true}
+	w.b = binary.BigEndian.AppendUint32(w.b, uint32(command))
 	w.b = binary.BigEndian.AppendUint32(w.b, uint32(h.Status))
 	w.b = binary.BigEndian.AppendUint32(w.b, h.Sequence)
-	p.walk(&w)
+	p.walk(w)
+	b := w.b
+	w.b = nil
 	if w.fault != OK {
-		return dst, fmt.Errorf("smpp: %v: %s", p.Command(), w.reason)
+		return dst, fmt.Errorf("smpp: %v: %s", command, w.reason)
 	}
 	// A negative response with nothing in it has no body.
-	if h.Status != OK && p.Command().IsResponse() && allZero(w.b[start+headerSize:]) {
-		w.b = w.b[:start+headerSize]
+	if h.Status != OK && command.IsResponse() && allZero(b[start+headerSize:]) {
+		b = b[:start+headerSize]
 	}
-	n := len(w.b) - start
+	n := len(b) - start
 	if n > maxPDU {
-		return dst, fmt.Errorf("smpp: %v: %d octets, the most is %d", p.Command(), n, maxPDU)
+		return dst, fmt.Errorf("smpp: %v: %d octets, the most is %d", command, n, maxPDU)
 	}
-	binary.BigEndian.PutUint32(w.b[start:], uint32(n))
-	return w.b, nil
+	binary.BigEndian.PutUint32(b[start:], uint32(n))
+	return b, nil
 }
 
 func allZero(b []byte) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ringway-im/ringway/smsc"
@@ -44,7 +45,8 @@ type request struct {
 // ours is a request of ours that is unanswered.
 type ours struct {
 	ref   uint64
-	round uint64 // of the window in which it went out
+	round uint64     // of the window in which it went out
+	timer smsc.Timer // of its response
 }
 
 // side is what the two ends of a session have in common: sequence numbers,
@@ -68,8 +70,11 @@ type side struct {
 	peerUnbinds    bool // unbind has come; its response waits for what is open
 	peerUnbindWith uint32
 
-	timers   map[string]uint64
+	timers   map[string]uint64 // those set, except of responses
 	timerSeq uint64
+
+	w    wire
+	room []byte // for what is written: many PDUs, one allocation
 }
 
 func newSide(window int, response, logout time.Duration, lost func(uint64, error) smsc.Effect) side {
@@ -105,12 +110,22 @@ func (s *side) ready() int {
 	return max(s.window.now-len(s.open), 0)
 }
 
+// roomSize is how many octets for PDUs are allocated at once. They are never
+// used again: whoever has them may keep them.
+const roomSize = 4096
+
 func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
-	b, err := Append(make([]byte, 0, 256), p)
+	if cap(s.room) < 512 { // the longest usual PDU
+		s.room = make([]byte, 0, roomSize)
+	}
+	b, err := s.w.append(s.room, p)
 	if err != nil {
 		return do, err
 	}
-	return append(do, smsc.Write{Octets: b}), nil
+	if len(b) <= cap(s.room) {
+		s.room = s.room[len(b):len(b)]
+	}
+	return append(do, smsc.Write{Octets: b[:len(b):len(b)]}), nil
 }
 
 // respond writes what is known to be encodable.
@@ -128,8 +143,10 @@ func (s *side) request(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, erro
 		s.sequence = before
 		return do, err
 	}
-	s.open[s.sequence] = ours{ref, s.window.round}
-	return s.setTimer(do, responseTimer(s.sequence), s.responseTimeout), nil
+	s.timerSeq++
+	r := ours{ref, s.window.round, smsc.Timer{Name: responseTimer(s.sequence), Seq: s.timerSeq}}
+	s.open[s.sequence] = r
+	return append(do, smsc.SetTimer{Timer: r.timer, After: s.responseTimeout}), nil
 }
 
 // answered closes the open request with this number.
@@ -139,7 +156,7 @@ func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, r o
 		return do, ours{}, false
 	}
 	delete(s.open, sequence)
-	return s.stopTimer(do, responseTimer(sequence)), r, true
+	return append(do, smsc.StopTimer{Name: r.timer.Name}), r, true
 }
 
 // probe asks whether the other side is there; one question at a time.
@@ -169,7 +186,8 @@ func (s *side) keep(r request) (ref uint64) {
 }
 
 func responseTimer(sequence uint32) string {
-	return timerResponse + strconv.FormatUint(uint64(sequence), 10)
+	var b [len(timerResponse) + 10]byte
+	return string(strconv.AppendUint(append(b[:0], timerResponse...), uint64(sequence), 10))
 }
 
 func (s *side) setTimer(do []smsc.Effect, name string, after time.Duration) []smsc.Effect {
@@ -188,6 +206,16 @@ func (s *side) stopTimer(do []smsc.Effect, name string) []smsc.Effect {
 
 // due reports whether t is still wanted, and forgets it.
 func (s *side) due(t smsc.Timer) bool {
+	if strings.HasPrefix(t.Name, timerResponse) {
+		for sequence, r := range s.open {
+			if r.timer == t {
+				r.timer = smsc.Timer{}
+				s.open[sequence] = r
+				return true
+			}
+		}
+		return false
+	}
 	seq, set := s.timers[t.Name]
 	if !set || seq != t.Seq {
 		return false
@@ -207,14 +235,20 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	for _, q := range sequences {
 		do = append(do, s.lost(s.open[q].ref, why))
 	}
-	names := make([]string, 0, len(s.timers))
+	names := make([]string, 0, len(s.timers)+len(s.open))
+	for _, r := range s.open {
+		if r.timer.Name != "" {
+			names = append(names, r.timer.Name)
+		}
+	}
 	for name := range s.timers {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		do = s.stopTimer(do, name)
+		do = append(do, smsc.StopTimer{Name: name})
 	}
+	clear(s.timers)
 	clear(s.open)
 	clear(s.taken)
 	s.enquire, s.unbind, s.peerUnbinds, s.wanted = 0, 0, false, false
