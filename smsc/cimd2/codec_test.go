@@ -134,7 +134,7 @@ func TestKannelTexts(t *testing.T) {
 			continue
 		}
 		n++
-		if got, want := EncodeText(DecodeText(value)), strings.ReplaceAll(value, "_qq", `"`); got != want {
+		if got, want := EncodeText(DecodeText(value, smsc.AlphabetGSM), smsc.AlphabetGSM), strings.ReplaceAll(value, "_qq", `"`); got != want {
 			t.Errorf("%s: %q, want %q", v.ID, got, want)
 		}
 	}
@@ -178,7 +178,7 @@ func TestMalformed(t *testing.T) {
 		s := NewServer(smsc.ServerConfig{})
 		s.Handle(smsc.Connected{}, nil)
 		if v.ID != "submit_before_login" && v.ID != "bad_password" {
-			s.Handle(smsc.Received{Packet: &Packet{Operation: Login, Number: 1}}, nil)
+			s.Handle(smsc.Received{Packet: &Packet{Operation: Login, Number: 1, Params: []Param{{UserIdentity, "user1"}, {Password, "pass1"}}}}, nil)
 			s.Handle(smsc.LoginResult{OK: true}, nil)
 		}
 		var do []smsc.Effect
@@ -258,7 +258,7 @@ func TestDecodeText(t *testing.T) {
 		"l1\r\nl2":            "l1\r\nl2",
 		"_oa":                 "_oa", // case counts
 	} {
-		if got := text.DecodeGSM7(DecodeText(value)); got != want {
+		if got := text.DecodeGSM7(DecodeText(value, smsc.AlphabetGSM)); got != want {
 			t.Errorf("%q: %q, want %q", value, got, want)
 		}
 	}
@@ -266,11 +266,11 @@ func TestDecodeText(t *testing.T) {
 
 func TestEverySeptetComesBack(t *testing.T) {
 	for s := range byte(128) {
-		value := EncodeText([]byte{0x11, s, 'a'})
+		value := EncodeText([]byte{0x11, s, 'a'}, smsc.AlphabetGSM)
 		if strings.ContainsAny(value, "\x00\x02\x03\x09") {
 			t.Errorf("%02X is written as %q", s, value)
 		}
-		if got := DecodeText(value); len(got) != 3 || got[1] != s {
+		if got := DecodeText(value, smsc.AlphabetGSM); len(got) != 3 || got[1] != s {
 			t.Errorf("%02X comes back as %X from %q", s, got, value)
 		}
 	}
@@ -359,7 +359,7 @@ func TestNewSubmitRefuses(t *testing.T) {
 	} {
 		part := hello("x")
 		c.change(&part)
-		_, err := NewSubmit(part, 0)
+		_, err := NewSubmit(part, Options{})
 		if r := (*Rejected)(nil); !errors.As(err, &r) || r.Code != c.code {
 			t.Errorf("%s: %v, want error %d", name, err, c.code)
 		}
@@ -370,7 +370,7 @@ func TestLatin1IsRecoded(t *testing.T) {
 	for data, want := range map[string]string{"\xe4": `_a"`, "\xea": "00EA"} {
 		part := hello(data)
 		part.Coding = text.Latin1
-		p, err := NewSubmit(part, 0)
+		p, err := NewSubmit(part, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -391,17 +391,17 @@ func TestParseDeliverTakesAnything(t *testing.T) {
 		{UserDataHeader, "0500"},
 		{UserDataBinary, "ABC"},
 	}}
-	d := ParseDeliver(p)
+	d := ParseDeliver(p, smsc.AlphabetGSM)
 	if d.Coding != text.Binary || string(d.Data) != "ABC" || d.UDH != nil || d.From != to || d.To != from || d.At != "261122201500" {
 		t.Errorf("%+v", d)
 	}
 	key := d.Key
 	p.Number = 2
-	if ParseDeliver(p).Key != key {
+	if ParseDeliver(p, smsc.AlphabetGSM).Key != key {
 		t.Error("a redelivery under another number has another key")
 	}
 	p.Params[5].Value = "ABD"
-	if ParseDeliver(p).Key == key {
+	if ParseDeliver(p, smsc.AlphabetGSM).Key == key {
 		t.Error("another text has the same key")
 	}
 }
@@ -409,7 +409,7 @@ func TestParseDeliverTakesAnything(t *testing.T) {
 // 034 with the default alphabet holds packed septets.
 func TestPackedBinary(t *testing.T) {
 	p := &Packet{Operation: Deliver, Params: []Param{{UserDataBinary, "e8329bfd4697d9ec37"}}}
-	if d := ParseDeliver(p); text.Decode(d.Coding, d.Data) != "hellohello" {
+	if d := ParseDeliver(p, smsc.AlphabetGSM); text.Decode(d.Coding, d.Data) != "hellohello" {
 		t.Errorf("%+v", d)
 	}
 }
@@ -420,10 +420,10 @@ func TestStatusReport(t *testing.T) {
 		smsc.ReceiptEnroute, smsc.ReceiptUndeliverable, smsc.ReceiptDeleted, smsc.ReceiptDeleted, smsc.ReceiptDeleted, smsc.ReceiptUnknown,
 	} {
 		p := &Packet{Operation: DeliverStatusReport}
-		p.add(DestinationAddress, "+358")
-		p.add(ServiceCentreTime, "261122201500")
-		p.addInt(StatusCode, status)
-		p.addInt(StatusError, 29)
+		p.Add(DestinationAddress, "+358")
+		p.Add(ServiceCentreTime, "261122201500")
+		p.AddInt(StatusCode, status)
+		p.AddInt(StatusError, 29)
 		if r := ParseStatusReport(p); r.State != want || r.ID != "358/261122201500" || r.Code != "29 (absent subscriber)" {
 			t.Errorf("%d: %+v, want %v", status, r, want)
 		}
@@ -469,7 +469,7 @@ func samePart(a, b smsc.Part) bool {
 func TestAnyPartComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		part := drawPart(t)
-		p, err := NewSubmit(part, 0)
+		p, err := NewSubmit(part, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -482,7 +482,7 @@ func TestAnyPartComesBack(t *testing.T) {
 			t.Fatalf("%q: %v", octets, faults)
 		}
 		got, err := ParseSubmit(packets[0])
-		if err != nil || !samePart(got, part) {
+		if err != nil || !samePart(got.Part, part) {
 			t.Fatalf("%+v comes back as %+v, %v", part, got, err)
 		}
 	})
@@ -507,12 +507,12 @@ func FuzzRead(f *testing.F) {
 			if err != nil || !q.same(p) || q.Bare != p.Bare {
 				t.Fatalf("%v comes back as %v, %v", p, q, err)
 			}
-			ParseDeliver(p)
+			ParseDeliver(p, smsc.AlphabetGSM)
 			ParseStatusReport(p)
 			ParseSubmit(p)
 			if value, ok := p.Get(UserData); ok {
-				septets := DecodeText(value)
-				if got := DecodeText(EncodeText(septets)); !bytes.Equal(got, septets) {
+				septets := DecodeText(value, smsc.AlphabetGSM)
+				if got := DecodeText(EncodeText(septets, smsc.AlphabetGSM), smsc.AlphabetGSM); !bytes.Equal(got, septets) {
 					t.Fatalf("%X comes back as %X", septets, got)
 				}
 			}
@@ -525,13 +525,13 @@ func BenchmarkEncodeSubmit(b *testing.B) {
 	buf := make([]byte, 0, 512)
 	b.ReportAllocs()
 	for b.Loop() {
-		p, _ := NewSubmit(part, time.Hour)
+		p, _ := NewSubmit(part, Options{Validity: time.Hour})
 		buf, _ = p.Append(buf[:0])
 	}
 }
 
 func BenchmarkDecodeSubmit(b *testing.B) {
-	p, _ := NewSubmit(hello(strings.Repeat("a", 150)), time.Hour)
+	p, _ := NewSubmit(hello(strings.Repeat("a", 150)), Options{Validity: time.Hour})
 	octets, _ := p.Append(nil)
 	b.ReportAllocs()
 	for b.Loop() {

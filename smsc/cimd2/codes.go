@@ -27,26 +27,23 @@ const (
 	Nack                Operation = 99
 )
 
-var operations = map[Operation]string{
-	Login: "login", Logout: "logout", Submit: "submit", EnquireStatus: "enquire_status", DeliveryRequest: "delivery_request",
-	Cancel: "cancel", Set: "set", Get: "get", Deliver: "deliver", DeliverStatusReport: "deliver_status_report",
-	Alive: "alive", GeneralError: "general_error", Nack: "nack",
-}
-
 // Response returns the code of the response to a request.
 func (o Operation) Response() Operation { return o + 50 }
 
 // Request reports whether o asks for a response: what is no response, known or not.
 func (o Operation) Request() bool {
-	return o < 50 || operations[o] == "" && operations[o-50] == ""
+	return o < 50 || !o.known() && !(o-50).known()
 }
 
+// known reports whether o is a request, GeneralError or Nack.
+func (o Operation) known() bool { return int(o) < len(operations) && operations[o].name != "" }
+
 func (o Operation) String() string {
-	if name, ok := operations[o]; ok {
-		return name
-	}
-	if name, ok := operations[o-50]; ok && o > 50 {
-		return name + "_resp"
+	switch {
+	case o.known():
+		return operations[o].name
+	case o > 50 && (o - 50).known():
+		return operations[o-50].name + "_resp"
 	}
 	return fmt.Sprintf("operation_%02d", uint8(o))
 }
@@ -112,8 +109,16 @@ const (
 	ReportDelivered      = 8
 	ReportCancelled      = 16
 	ReportDeleted        = 32
+	ReportFirstTemporary = 64 // newer SMSCs
 
 	reportFinal = ReportExpired | ReportFailed | ReportDelivered | ReportCancelled | ReportDeleted
+)
+
+// Values of DeliveryMode.
+const (
+	DeliverCount = 0 // how many messages wait?
+	DeliverOne   = 1 // deliver one: what an absent parameter means
+	DeliverAll   = 2
 )
 
 // Error is an error code: the value of parameter 900.
@@ -130,6 +135,7 @@ const (
 	ErrFailed               Error = 9
 	ErrCongestion           Error = 10
 	ErrInvalidLogin         Error = 100
+	ErrAccessType           Error = 101
 	ErrWindowSize           Error = 104
 	ErrWindowingDisabled    Error = 105
 	ErrDestination          Error = 300
@@ -138,8 +144,22 @@ const (
 	ErrUserDataMix          Error = 303
 	ErrCodingUsage          Error = 304
 	ErrValidityUsage        Error = 305
+	ErrOriginatorUsage      Error = 306
+	ErrFirstDeliveryUsage   Error = 308
+	ErrAlphanumericUsage    Error = 321
+	ErrAlphanumericData     Error = 322
+	ErrEnquireAddress       Error = 400
+	ErrEnquireTime          Error = 401
+	ErrDeliveryMode         Error = 501
+	ErrCancelTime           Error = 600
+	ErrCancelAddress        Error = 601
+	ErrCancelMode           Error = 602
+	ErrCancelCombination    Error = 603
 	ErrDeliverOKWaiting     Error = 700
 	ErrDeliverFailed        Error = 710
+	ErrPasswordFailed       Error = 800
+	ErrPasswordNotAllowed   Error = 801
+	ErrItemNotSupported     Error = 900
 )
 
 // errorTable has what each code means and what becomes of a submit that is
@@ -218,6 +238,9 @@ func (e Error) Fate() smsc.Fate {
 	}
 	return smsc.Permanent
 }
+
+// Login reports whether e says that the account may not log in: a person has to act.
+func (e Error) Login() bool { return e >= ErrInvalidLogin && e <= 108 }
 
 // Text says what e means.
 func (e Error) Text() string {

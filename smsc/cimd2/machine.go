@@ -13,6 +13,7 @@ import (
 var Protocol = smsc.Protocol{
 	Name:      Name,
 	Read:      Read,
+	Check:     CheckConfig,
 	New:       New,
 	NewServer: NewServer,
 	NewID:     NewID,
@@ -78,13 +79,15 @@ var responseTimers = func() (names [256]string) {
 	return names
 }()
 
-// write appends the packet on its way; what this package makes can be encoded.
-func write(p *Packet, do []smsc.Effect) []smsc.Effect {
-	octets, err := p.Append(make([]byte, 0, 256))
+// write appends the packet on its way. An error is one of Append's: the packet
+// is ours to mend.
+func write(p *Packet, bare bool, do []smsc.Effect) ([]smsc.Effect, error) {
+	p.Bare = bare
+	octets, err := p.Append(nil)
 	if err != nil {
-		return do
+		return do, err
 	}
-	return append(do, smsc.Write{Octets: octets})
+	return append(do, smsc.Write{Octets: octets}), nil
 }
 
 // machine is the ESME's session.
@@ -100,7 +103,7 @@ type machine struct {
 	cfg    smsc.Config
 	state  state
 	over   bool // closed for good
-	window int
+	window smsc.Window
 
 	out     outbox
 	in      inbox
@@ -117,13 +120,28 @@ type machine struct {
 // maxGarbled packets in a row end the session.
 const maxGarbled = 5
 
+// maxWindow is all numbers of one parity.
+const maxWindow = 128
+
+// CheckConfig says what of cfg no session could log in with.
+func CheckConfig(cfg smsc.Config) error {
+	p := loginPacket(cfg, cfg.Window)
+	if err := p.Check(); err != nil {
+		return fmt.Errorf("cimd2: the login cannot be sent: %w", err)
+	}
+	if _, err := p.Append(nil); err != nil {
+		return fmt.Errorf("cimd2: the login cannot be sent: %w", err)
+	}
+	return nil
+}
+
 // New makes the ESME's machine. A window above 1 is asked for in the login and
 // given up when the SMSC refuses it; more than 128 cannot be. A duration of 0 in
 // cfg means that nothing happens after it.
 func New(cfg smsc.Config) smsc.Machine {
 	return &machine{
 		cfg:    cfg,
-		window: min(max(cfg.Window, 1), 128),
+		window: smsc.NewWindow(min(cfg.Window, maxWindow)),
 		out:    outbox{first: 1, last: 255, next: 1},
 	}
 }
@@ -136,13 +154,15 @@ func (m *machine) Ready() int {
 	if m.state != bound || m.leave {
 		return 0
 	}
-	return max(m.window-len(m.out.open), 0)
+	return max(m.window.Size()-len(m.out.open), 0)
 }
 
 func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
 	case smsc.Submit:
 		return m.submit(ev, do)
+	case smsc.Request:
+		return m.ask(ev, do)
 	case smsc.Connected:
 		if m.state == closed && !m.over {
 			m.state = binding
@@ -188,65 +208,125 @@ func (m *machine) next(do []smsc.Effect) []smsc.Effect {
 	switch {
 	case m.state != bound:
 	case m.leave:
-		if len(m.out.open) == 0 {
-			m.state = closing
-			do = m.request(&Packet{Operation: Logout}, do)
-			do = m.timers.set(logoutTimer, m.cfg.LogoutTimeout, do)
+		if len(m.out.open) > 0 {
+			break
 		}
+		m.state = closing
+		do = m.request(NewPacket(Logout, 0, 0), do)
+		if m.cfg.Quirks.NoLogoutAnswer {
+			return m.close(nil, smsc.RetryNot, do)
+		}
+		do = m.timers.set(logoutTimer, m.cfg.LogoutTimeout, do)
 	case m.poll && m.Ready() > 0:
 		m.poll, m.served = false, false
-		p := &Packet{Operation: DeliveryRequest}
-		p.addInt(DeliveryMode, 1)
+		p := NewPacket(DeliveryRequest, 0, 1)
+		p.AddInt(DeliveryMode, DeliverOne)
 		do = m.request(p, do)
 	}
 	return do
 }
 
-// request sends a request that is no submit.
+// request sends a request of the machine's own, which can always be written.
 func (m *machine) request(p *Packet, do []smsc.Effect) []smsc.Effect {
-	return m.send(&request{packet: p}, do)
+	do, _ = m.send(&request{packet: p}, do)
+	return do
 }
 
-func (m *machine) send(r *request, do []smsc.Effect) []smsc.Effect {
+// send numbers a request and writes it; with an error it was neither.
+func (m *machine) send(r *request, do []smsc.Effect) ([]smsc.Effect, error) {
+	r.packet.Number = m.out.next
+	do, err := m.write(r.packet, do)
+	if err != nil {
+		return do, err
+	}
 	m.out.add(r)
-	do = write(r.packet, do)
+	return m.await(r, do), nil
+}
+
+// await sets the timer for the response. Login and logout have their own.
+func (m *machine) await(r *request, do []smsc.Effect) []smsc.Effect {
 	if r.packet.Operation == Login || r.packet.Operation == Logout {
-		return do // they have timers of their own
+		return do
 	}
 	return m.timers.set(responseTimers[r.packet.Number], m.cfg.ResponseTimeout, do)
 }
 
-func (m *machine) login(do []smsc.Effect) []smsc.Effect {
-	p := &Packet{Operation: Login}
-	p.add(UserIdentity, m.cfg.User)
-	p.add(Password, m.cfg.Password)
-	if m.window > 1 {
-		p.addInt(WindowSize, m.window)
+func (m *machine) write(p *Packet, do []smsc.Effect) ([]smsc.Effect, error) {
+	return write(p, m.cfg.Quirks.NoChecksum, do)
+}
+
+// reply writes what this package made: it can always be written.
+func (m *machine) reply(p *Packet, do []smsc.Effect) []smsc.Effect {
+	do, _ = m.write(p, do)
+	return do
+}
+
+func loginPacket(cfg smsc.Config, window int) *Packet {
+	p := NewPacket(Login, 0, 4)
+	p.Add(UserIdentity, cfg.User)
+	p.Add(Password, cfg.Password)
+	if cfg.Subaddress != "" {
+		p.Add(Subaddress, cfg.Subaddress)
 	}
-	if _, err := p.Append(nil); err != nil {
+	if window > 1 {
+		p.AddInt(WindowSize, window)
+	}
+	return p
+}
+
+func (m *machine) login(do []smsc.Effect) []smsc.Effect {
+	do, err := m.send(&request{packet: loginPacket(m.cfg, m.window.Size())}, do)
+	if err != nil {
 		return m.close(fmt.Errorf("cimd2: user or password cannot be sent: %w", err), smsc.RetrySlow, do)
 	}
-	return m.timers.set(loginTimer, m.cfg.LoginTimeout, m.request(p, do))
+	return m.timers.set(loginTimer, m.cfg.LoginTimeout, do)
 }
 
 func (m *machine) submit(ev smsc.Submit, do []smsc.Effect) []smsc.Effect {
 	if m.Ready() == 0 {
 		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
-			Fate: smsc.BadSession, Text: "cimd2: session is " + m.State() + " or its window full: nothing was sent",
+			Fate: smsc.BadSession, Text: m.notReady(),
 		}})
 	}
-	p, err := NewSubmit(ev.Part, m.cfg.DefaultValidity)
+	p, err := NewSubmit(ev.Part, Options{
+		Validity: m.cfg.DefaultValidity, Now: ev.Now, Alphabet: m.cfg.Quirks.Alphabet, Numbers: m.cfg.Quirks.Numbers,
+	})
 	if err == nil {
-		_, err = p.Append(nil)
+		do, err = m.send(&request{packet: p, ref: ev.Ref}, do)
 	}
 	if err != nil {
 		outcome := smsc.Outcome{Fate: smsc.Permanent, Text: err.Error()}
 		if r := (*Rejected)(nil); errors.As(err, &r) {
 			outcome.Code = r.Code.String()
 		}
-		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: outcome})
+		do = append(do, smsc.Answered{Ref: ev.Ref, Outcome: outcome})
 	}
-	return m.send(&request{packet: p, ref: ev.Ref}, do)
+	return do
+}
+
+func (m *machine) notReady() string {
+	return "cimd2: session is " + m.State() + " or its window full: nothing was sent"
+}
+
+// ask sends a request that the machine knows nothing of: enquire, cancel, set, get.
+func (m *machine) ask(ev smsc.Request, do []smsc.Effect) []smsc.Effect {
+	p, ok := ev.Packet.(*Packet)
+	var err error
+	switch {
+	case !ok:
+		err = fmt.Errorf("cimd2: %T is no *cimd2.Packet", ev.Packet)
+	case p.Operation == Login || p.Operation == Logout || p.Operation >= 50 || operations[p.Operation].from == centre:
+		err = fmt.Errorf("cimd2: %v is not for an ESME to ask", p.Operation)
+	case m.Ready() == 0:
+		err = errors.New(m.notReady())
+	default:
+		asked := *p // its number is ours
+		do, err = m.send(&request{packet: &asked, ref: ev.Ref, asked: true}, do)
+	}
+	if err != nil {
+		do = append(do, smsc.Responded{Ref: ev.Ref, Err: err})
+	}
+	return do
 }
 
 func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
@@ -266,7 +346,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	r, again := m.in.take(p)
 	if again {
 		if r.response != nil {
-			do = write(r.response, do)
+			do = m.reply(r.response, do)
 		}
 		return do
 	}
@@ -274,7 +354,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	case Deliver:
 		m.refs++
 		r.ref = m.refs
-		return append(do, smsc.Delivered{Ref: r.ref, Deliver: ParseDeliver(p)})
+		return append(do, smsc.Delivered{Ref: r.ref, Deliver: ParseDeliver(p, m.cfg.Quirks.Alphabet)})
 	case DeliverStatusReport:
 		m.refs++
 		r.ref = m.refs
@@ -286,18 +366,18 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 		return m.close(errors.New("cimd2: the SMSC logged us out"), smsc.RetrySoon, do)
 	default:
 		r.response = newFailure(p, GeneralError, ErrUnexpectedOperation)
-		return write(r.response, do)
+		return m.reply(r.response, do)
 	}
 }
 
 func (m *machine) respond(r *received, do []smsc.Effect) []smsc.Effect {
 	r.response = &Packet{Operation: r.packet.Operation.Response(), Number: r.packet.Number}
-	return write(r.response, do)
+	return m.reply(r.response, do)
 }
 
 func (m *machine) accept(ref uint64, do []smsc.Effect) []smsc.Effect {
 	r := m.in.find(ref)
-	if r == nil || ref == 0 {
+	if r == nil {
 		return do
 	}
 	do = m.respond(r, do)
@@ -317,6 +397,9 @@ func (m *machine) answered(r *request, p *Packet, do []smsc.Effect) []smsc.Effec
 	if p.Operation == GeneralError && !failed {
 		e, explanation, failed = ErrFailed, "general error without a code", true
 	}
+	if r.asked {
+		return append(do, smsc.Responded{Ref: r.ref, Packet: p})
+	}
 	switch r.packet.Operation {
 	case Login:
 		return m.loggedIn(e, explanation, failed, do)
@@ -331,15 +414,16 @@ func (m *machine) answered(r *request, p *Packet, do []smsc.Effect) []smsc.Effec
 	case Submit:
 		outcome := submitted(r.packet, p)
 		if failed {
-			outcome = smsc.Outcome{Fate: e.Fate(), Code: e.String(), Text: e.Text()}
+			outcome = smsc.Outcome{Fate: m.fate(e), Code: e.String(), Text: e.Text()}
 			if explanation != "" {
 				outcome.Text += ": " + explanation
 			}
 		}
+		m.window.Answered(outcome.Fate, len(m.out.open))
 		do = append(do, smsc.Answered{Ref: r.ref, Outcome: outcome})
 		if outcome.Fate == smsc.BadSession {
 			retry := smsc.RetrySoon
-			if e != ErrUnexpectedOperation {
+			if e.Login() {
 				retry = smsc.RetrySlow
 			}
 			return m.close(fmt.Errorf("cimd2: a submit was answered with error %d: %s", int(e), outcome.Text), retry, do)
@@ -348,12 +432,23 @@ func (m *machine) answered(r *request, p *Packet, do []smsc.Effect) []smsc.Effec
 	return do
 }
 
+// fate is the table's, unless this SMSC means something else by e.
+func (m *machine) fate(e Error) smsc.Fate {
+	if fate, ok := m.cfg.Quirks.Fates[uint32(e)]; ok && fate != smsc.Accepted {
+		return fate
+	}
+	return e.Fate()
+}
+
 func submitted(request, response *Packet) smsc.Outcome {
 	to, ok := response.Get(DestinationAddress)
 	if !ok {
 		to, _ = request.Get(DestinationAddress)
 	}
-	at, _ := response.Get(ServiceCentreTime)
+	at, ok := response.Get(ServiceCentreTime)
+	if !ok {
+		return smsc.Outcome{Fate: smsc.Accepted} // nothing to name it by
+	}
 	return smsc.Outcome{Fate: smsc.Accepted, ID: ID(to, at)}
 }
 
@@ -363,8 +458,8 @@ func (m *machine) loggedIn(e Error, explanation string, failed bool, do []smsc.E
 	}
 	do = m.timers.stop(loginTimer, do)
 	switch {
-	case failed && m.window > 1 && (e == ErrWindowSize || e == ErrWindowingDisabled):
-		m.window = 1
+	case failed && m.window.Size() > 1 && (e == ErrWindowSize || e == ErrWindowingDisabled):
+		m.window = smsc.NewWindow(1)
 		return m.login(do)
 	case failed:
 		if explanation == "" {
@@ -389,10 +484,7 @@ func (m *machine) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		do = m.timers.stop(responseTimers[n], do)
 	}
 	for _, r := range again {
-		do = write(r.packet, do)
-		if op := r.packet.Operation; op != Login && op != Logout {
-			do = m.timers.set(responseTimers[r.packet.Number], m.cfg.ResponseTimeout, do)
-		}
+		do = m.await(r, m.reply(r.packet, do))
 	}
 	return do
 }
@@ -415,7 +507,7 @@ func (m *machine) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
 	if header == nil || !header.Operation.Request() {
 		return do
 	}
-	return write(&Packet{Operation: Nack, Number: m.in.expected}, do)
+	return m.reply(&Packet{Operation: Nack, Number: m.in.expected}, do)
 }
 
 func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
@@ -429,7 +521,7 @@ func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
 		return do
 	case idleTimer: // twice within KeepAlive, so that silence is noticed in time
 		if !m.heard && m.state == bound && len(m.out.open) == 0 {
-			do = m.request(&Packet{Operation: Alive}, do)
+			do = m.request(NewPacket(Alive, 0, 0), do)
 		}
 		m.heard = false
 		return m.timers.set(idleTimer, m.cfg.KeepAlive/2, do)
@@ -441,7 +533,10 @@ func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
 // abandon answers every open submit: nobody knows what became of it.
 func (m *machine) abandon(do []smsc.Effect) []smsc.Effect {
 	for _, r := range m.out.open {
-		if r.packet.Operation == Submit {
+		switch {
+		case r.asked:
+			do = append(do, smsc.Responded{Ref: r.ref, Err: errors.New("cimd2: the session ended before the response")})
+		case r.packet.Operation == Submit:
 			do = append(do, smsc.Answered{Ref: r.ref, Outcome: smsc.Outcome{
 				Fate: smsc.Unknown, Text: "no response to packet " + strconv.Itoa(int(r.packet.Number)) + " before the session ended",
 			}})

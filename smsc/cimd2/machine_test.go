@@ -415,7 +415,7 @@ func TestServerSession(t *testing.T) {
 	s.step(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: "358407654321/261122201500"}}, "> 53:003·021:+358407654321·060:261122201500")
 	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s", "> 53:003·021:+358407654321·060:261122201500")
 	s.in("40:005", "set idle 1m0s", "> 90:005")
-	s.in("04:007·021:1·060:2", "set idle 1m0s", "> 54:007·900:7·901:cannot find information")
+	s.in("04:007·021:1·060:261122201500", "set idle 1m0s", "> 54:007·900:7·901:cannot find information")
 	s.in("02:009", "set idle 1m0s", "> 52:009", "close 0 <nil>")
 }
 
@@ -524,7 +524,7 @@ func drawEvent(t *rapid.T, refs *uint64) smsc.Event {
 		p := &Packet{Number: n}
 		p.Operation = rapid.SampledFrom([]Operation{51, 51, 53, 53, 53, 52, 55, 90, 98, 99, 20, 23, 40, 2, 77}).Draw(t, "operation")
 		if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {
-			p.addInt(ErrorCode, rapid.SampledFrom([]int{0, 1, 5, 9, 10, 105, 300}).Draw(t, "code"))
+			p.AddInt(ErrorCode, rapid.SampledFrom([]int{0, 1, 5, 9, 10, 105, 300}).Draw(t, "code"))
 		}
 		return smsc.Received{Packet: p}
 	case 8:

@@ -2,8 +2,6 @@ package cimd2
 
 import (
 	"encoding/hex"
-	"fmt"
-	"hash/fnv"
 	"math"
 	"strconv"
 	"strings"
@@ -13,77 +11,88 @@ import (
 	"github.com/ringway-im/ringway/smsc/text"
 )
 
-// Rejected is why a submit was refused, by the rules for its parameters.
-type Rejected struct {
-	Code   Error
-	Reason string
+// Options are how an ESME writes a submit to this SMSC.
+type Options struct {
+	Validity time.Duration // where the part has none; 0: the SMSC's default
+	Now      time.Time     // at the SMSC, in its zone; zero: not known
+	Alphabet smsc.Alphabet // of user data (033)
+	Numbers  smsc.Numbers
 }
 
-func (e *Rejected) Error() string { return fmt.Sprintf("cimd2: %s (error %d)", e.Reason, int(e.Code)) }
-
-func reject(code Error, reason string, args ...any) error {
-	return &Rejected{code, fmt.Sprintf(reason, args...)}
-}
-
-// NewSubmit makes the submit of a part; the machine sets its number. validity
-// applies where the part has none. The error is a *Rejected: no SMSC could take
-// the part.
-func NewSubmit(part smsc.Part, validity time.Duration) (*Packet, error) {
-	p := &Packet{Operation: Submit}
-	if part.To.Digits == "" || !isNumber(part.To.Digits) || len(part.To.String()) > 20 {
-		return nil, reject(ErrDestination, "destination %q is not 1 to 20 digits", part.To)
+// NewSubmit makes the submit of a part; the machine sets its number. The error
+// is a *Rejected: no SMSC could take the part.
+func NewSubmit(part smsc.Part, o Options) (*Packet, error) {
+	p := NewPacket(Submit, 0, 8)
+	to := address(part.To, o.Numbers)
+	if part.To.TON == smsc.TONAlphanumeric || !isAddress(to) {
+		return nil, reject(ErrDestination, "destination %q is not 1 to 20 digits", to)
 	}
-	p.add(DestinationAddress, part.To.String())
-	if err := p.addOriginator(part.From); err != nil {
+	p.Add(DestinationAddress, to)
+	if err := p.addOriginator(part.From, o.Numbers); err != nil {
 		return nil, err
 	}
 	if part.Validity > 0 {
-		validity = part.Validity
+		o.Validity = part.Validity
 	}
-	if validity > 0 {
-		p.addInt(ValidityRelative, ValidityCode(validity))
-	}
+	p.addValidity(o.Validity, o.Now)
 	if part.Report {
-		p.addInt(StatusReportRequest, reportFinal)
+		p.AddInt(StatusReportRequest, reportFinal)
 	} else {
-		p.addInt(StatusReportRequest, 0) // absent would mean the account's default
+		p.AddInt(StatusReportRequest, 0) // absent would mean the account's default
 	}
 	if part.More {
-		p.addInt(MoreMessages, 1)
+		p.AddInt(MoreMessages, 1)
 	}
-	return p, p.addUserData(part)
+	return p, p.addUserData(part, o.Alphabet)
 }
 
-func isNumber(digits string) bool {
-	return strings.Trim(digits, "0123456789*#-") == ""
+func address(a smsc.Address, n smsc.Numbers) string {
+	if n == smsc.NumbersPlain {
+		return a.Digits
+	}
+	return a.String()
 }
 
-func (p *Packet) addOriginator(from smsc.Address) error {
+func (p *Packet) addOriginator(from smsc.Address, n smsc.Numbers) error {
 	switch {
 	case from.Digits == "": // the account's own
 		return nil
 	case from.TON != smsc.TONAlphanumeric:
-		if !isNumber(from.Digits) || len(from.String()) > 20 {
-			return reject(306, "originator %q is not at most 20 digits", from)
+		if !isAddress(address(from, n)) {
+			return reject(ErrOriginatorUsage, "originator %q is not at most 20 digits", from)
 		}
-		p.add(OriginatingAddress, from.String())
+		p.Add(OriginatingAddress, address(from, n))
 		return nil
 	}
 	for _, c := range from.Digits {
 		if c < ' ' || c > '~' {
-			return reject(322, "alphanumeric originator %q holds %q, which is not in ASCII", from, c)
+			return reject(ErrAlphanumericData, "alphanumeric originator %q holds %q, which is not in ASCII", from, c)
 		}
 	}
 	if len(from.Digits) > 11 {
-		return reject(322, "alphanumeric originator %q has more than 11 characters", from)
+		return reject(ErrAlphanumericData, "alphanumeric originator %q has more than 11 characters", from)
 	}
-	p.add(AlphanumericOriginator, from.Digits)
+	p.Add(AlphanumericOriginator, from.Digits)
 	return nil
+}
+
+// addValidity adds 050, or 051 where 050 cannot say it nearly: its steps are
+// 5 minutes to weeks, and it would be more than a tenth too long.
+func (p *Packet) addValidity(d time.Duration, now time.Time) {
+	if d <= 0 {
+		return
+	}
+	code := ValidityCode(d)
+	if excess := Validity(code) - d; !now.IsZero() && (excess > d/10 || excess < 0) {
+		p.AddTime(ValidityAbsolute, now.Add(d))
+		return
+	}
+	p.AddInt(ValidityRelative, code)
 }
 
 // addUserData adds 030, 032 and 033 or 034. Latin-1, for which GSM has no data
 // coding, is written as GSM7 or else UCS2.
-func (p *Packet) addUserData(part smsc.Part) error {
+func (p *Packet) addUserData(part smsc.Part, a smsc.Alphabet) error {
 	coding, data := part.Coding, part.Data
 	if coding == text.Latin1 {
 		coding, data, _ = text.Encode(text.DecodeLatin1(data)) // always valid UTF-8
@@ -92,20 +101,18 @@ func (p *Packet) addUserData(part smsc.Part) error {
 		return reject(ErrUserDataSyntax, "%d octets of user data in %v beside a header of %d, at most %d fit", len(data), coding, len(part.UDH), limit)
 	}
 	if len(part.UDH) > 0 {
-		p.add(UserDataHeader, hexadecimal(part.UDH))
+		p.AddOctets(UserDataHeader, part.UDH)
 	}
 	if coding == text.GSM7 {
-		p.add(UserData, EncodeText(data))
+		p.Add(UserData, EncodeText(data, a))
 	} else {
-		p.add(UserDataBinary, hexadecimal(data))
+		p.AddOctets(UserDataBinary, data)
 	}
 	if dcs := dcsOf(coding, part.Class); dcs != 0 {
-		p.addInt(DataCodingScheme, dcs)
+		p.AddInt(DataCodingScheme, dcs)
 	}
 	return nil
 }
-
-func hexadecimal(octets []byte) string { return strings.ToUpper(hex.EncodeToString(octets)) }
 
 // dcsOf is a data coding scheme of the general group (3GPP 23.038 §4).
 func dcsOf(c text.Coding, class int8) int {
@@ -143,112 +150,161 @@ func ofDCS(dcs int) (c text.Coding, class int8) {
 	return c, class
 }
 
-// ParseSubmit reads a submit at the SMSC. The error is a *Rejected. An absolute
-// validity is relative to the SMSC's clock and is left out.
-func ParseSubmit(p *Packet) (smsc.Part, error) {
-	to := p.All(DestinationAddress)
-	if len(to) == 0 || to[0] == "" {
-		return smsc.Part{}, reject(ErrDestination, "no destination address")
-	}
-	if len(to) > 1 {
-		return smsc.Part{}, reject(ErrDestinationCount, "%d destinations, one is supported", len(to))
-	}
-	if _, relative := p.Get(ValidityRelative); relative {
-		if _, absolute := p.Get(ValidityAbsolute); absolute {
-			return smsc.Part{}, reject(ErrValidityUsage, "both a relative and an absolute validity")
-		}
-	}
-	_, plain := p.Get(UserData)
-	if _, binary := p.Get(UserDataBinary); plain && binary {
-		return smsc.Part{}, reject(ErrUserDataMix, "both text and binary user data")
-	}
-	part, err := p.part()
+// ParseSubmit reads a submit that passed Check, at the SMSC: what it asks for
+// its first destination; Ref is 0. The error is a *Rejected.
+func ParseSubmit(p *Packet) (smsc.SubmitReceived, error) {
+	part, err := p.part(smsc.AlphabetGSM)
+	s := smsc.SubmitReceived{Part: part, Packet: p}
 	if err != nil {
-		return smsc.Part{}, err
+		return s, err
 	}
 	if limit := text.Limit(part.Coding, len(part.UDH)); len(part.Data) > limit {
-		return smsc.Part{}, reject(ErrUserDataSyntax, "%d octets of user data in %v, at most %d fit", len(part.Data), part.Coding, limit)
+		return s, reject(ErrUserDataSyntax, "%d octets of user data in %v, at most %d fit", len(part.Data), part.Coding, limit)
 	}
-	if v, ok := p.Int(ValidityRelative); ok {
-		part.Validity = Validity(v)
-	}
+	s.Expires = p.when(ValidityRelative, ValidityAbsolute)
+	s.Part.Validity = s.Expires.After
+	s.Schedule = p.when(FirstDeliveryRelative, FirstDeliveryAbsolute)
 	mask, _ := p.Int(StatusReportRequest)
-	part.Report = mask != 0
+	s.Wanted = wanted(mask)
+	s.Part.Report = s.Wanted != 0
 	more, _ := p.Int(MoreMessages)
-	part.More = more == 1
-	return part, nil
+	s.Part.More = more == 1
+	cancel, _ := p.Int(CancelEnabled)
+	s.NoCancel = cancel != 1
+	return s, nil
+}
+
+func (p *Packet) when(relative, absolute Code) (w smsc.When) {
+	if n, ok := p.Int(relative); ok {
+		w.After = Validity(n)
+	}
+	w.At, _ = p.Time(absolute)
+	return w
+}
+
+// wanted is what a status report request asks for.
+func wanted(mask int) (w smsc.Wanted) {
+	if mask&ReportDelivered != 0 {
+		w |= smsc.WantSuccess
+	}
+	if mask&(ReportExpired|ReportFailed|ReportCancelled|ReportDeleted) != 0 {
+		w |= smsc.WantFailure
+	}
+	if mask&(ReportTemporaryError|ReportFirstTemporary) != 0 {
+		w |= smsc.WantIntermediate
+	}
+	return w
 }
 
 // part reads addresses and user data. With an error (a *Rejected) the part has
 // all that could be read: malformed binary user data as it came.
-func (p *Packet) part() (smsc.Part, error) {
+func (p *Packet) part(a smsc.Alphabet) (smsc.Part, error) {
 	part := smsc.Part{Class: -1}
 	var fault error
-	to, _ := p.Get(DestinationAddress)
-	part.To = smsc.ParseAddress(to)
-	if from, ok := p.Get(OriginatingAddress); ok {
-		part.From = smsc.ParseAddress(from)
-	}
-	if name, ok := p.Get(AlphanumericOriginator); ok {
-		part.From = smsc.Address{TON: smsc.TONAlphanumeric, Digits: name}
-	}
-	if _, given := p.Get(DataCodingScheme); given {
-		dcs, ok := p.Int(DataCodingScheme)
-		if !ok || dcs < 0 || dcs > 255 {
-			fault = reject(ErrCodingUsage, "data coding scheme is not 0 to 255")
-		} else {
-			part.Coding, part.Class = ofDCS(dcs)
+	var plain, packed string
+	var isText, isBinary bool
+	for _, q := range p.Params {
+		switch q.Code {
+		case DestinationAddress:
+			if part.To.Digits == "" {
+				part.To = parseNumber(q.Value)
+			}
+		case OriginatingAddress:
+			if part.From.Digits == "" {
+				part.From = parseNumber(q.Value)
+			}
+		case AlphanumericOriginator:
+			part.From = smsc.Address{TON: smsc.TONAlphanumeric, Digits: q.Value}
+		case DataCodingScheme:
+			if dcs, err := strconv.Atoi(q.Value); err != nil || dcs < 0 || dcs > 255 {
+				fault = reject(ErrCodingUsage, "data coding scheme %.40q is not 0 to 255", q.Value)
+			} else {
+				part.Coding, part.Class = ofDCS(dcs)
+			}
+		case UserDataHeader:
+			udh, err := hex.DecodeString(q.Value)
+			if err != nil || len(udh) == 0 || int(udh[0]) != len(udh)-1 {
+				fault = reject(ErrUserDataSyntax, "user data header %.40q is not the hexadecimal form of one", q.Value)
+			} else {
+				part.UDH = udh
+			}
+		case UserData:
+			plain, isText = q.Value, true
+		case UserDataBinary:
+			packed, isBinary = q.Value, true
 		}
 	}
-	if value, ok := p.Get(UserDataHeader); ok {
-		udh, err := hex.DecodeString(value)
-		if err != nil || len(udh) == 0 || int(udh[0]) != len(udh)-1 {
-			fault = reject(ErrUserDataSyntax, "user data header %.40q is not the hexadecimal form of one", value)
-		} else {
-			part.UDH = udh
-		}
-	}
-	if value, ok := p.Get(UserDataBinary); ok {
-		data, err := hex.DecodeString(value)
+	switch {
+	case isText:
+		part.Coding, part.Data = text.GSM7, DecodeText(plain, a)
+	case isBinary:
+		data, err := hex.DecodeString(packed)
 		switch {
 		case err != nil:
-			fault = reject(ErrUserDataSyntax, "binary user data %.40q is not pairs of hexadecimal digits", value)
-			part.Coding, part.Data = text.Binary, []byte(value)
+			fault = reject(ErrUserDataSyntax, "binary user data %.40q is not pairs of hexadecimal digits", packed)
+			part.Coding, part.Data = text.Binary, []byte(packed)
 		case part.Coding == text.GSM7:
-			part.Data = text.Unpack(data, -1) // peers do not agree; packed is the more common reading
+			part.Data = unpack(data, len(part.UDH))
 		default:
 			part.Data = data
 		}
 	}
-	if value, ok := p.Get(UserData); ok {
-		part.Coding, part.Data = text.GSM7, DecodeText(value)
-	}
 	return part, fault
+}
+
+// unpack reads septets of the default alphabet in 034: peers do not agree, and
+// packed is the more common reading. Beside a header of udh octets the septets
+// begin at the next septet's border (3GPP 23.040 §9.2.3.24), behind fill bits.
+func unpack(data []byte, udh int) []byte {
+	fill := (7 - udh*8%7) % 7
+	if fill > 0 && len(data) > 0 {
+		shifted := make([]byte, len(data))
+		for i := range data {
+			shifted[i] = data[i] >> fill
+			if i+1 < len(data) {
+				shifted[i] |= data[i+1] << (8 - fill)
+			}
+		}
+		n := (8*len(data) - fill) / 7
+		return text.Unpack(shifted, n)
+	}
+	return text.Unpack(data, -1)
 }
 
 // NewDeliver makes a deliver, at the SMSC; the machine sets its number. d.At is
 // parameter 060, yymmddhhmmss.
 func NewDeliver(d smsc.Deliver) (*Packet, error) {
-	p := &Packet{Operation: Deliver}
-	p.add(DestinationAddress, d.To.String())
-	p.add(OriginatingAddress, d.From.String())
-	p.add(ServiceCentreTime, d.At)
-	return p, p.addUserData(d.Part)
+	p := NewPacket(Deliver, 0, 6)
+	p.AddAddress(DestinationAddress, d.To)
+	if d.From.TON == smsc.TONAlphanumeric {
+		p.Add(AlphanumericOriginator, d.From.Digits)
+	} else {
+		p.AddAddress(OriginatingAddress, d.From)
+	}
+	p.Add(ServiceCentreTime, d.At)
+	return p, p.addUserData(d.Part, smsc.AlphabetGSM)
 }
 
-// ParseDeliver reads a deliver at the ESME. It takes whatever comes, because
-// the SMSC would offer again what is not answered, for ever: what is malformed
-// arrives as it is.
-func ParseDeliver(p *Packet) smsc.Deliver {
-	part, _ := p.part()
+// ParseDeliver reads a deliver at the ESME, from an SMSC with that alphabet in
+// 033. It takes whatever comes, because the SMSC would offer again what is not
+// answered, for ever: what is malformed arrives as it is.
+func ParseDeliver(p *Packet, a smsc.Alphabet) smsc.Deliver {
+	part, _ := p.part(a)
 	d := smsc.Deliver{Part: part}
 	d.At, _ = p.Get(ServiceCentreTime)
 	from, _ := p.Get(OriginatingAddress)
-	h := fnv.New64a()
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	hash := uint64(offset)
 	for _, q := range p.Params {
-		fmt.Fprintf(h, "%v:%s\t", q.Code, q.Value)
+		hash = (hash ^ uint64(q.Code)) * prime
+		for i := range len(q.Value) {
+			hash = (hash ^ uint64(q.Value[i])) * prime
+		}
+		hash = (hash ^ tab) * prime
 	}
-	d.Key = fmt.Sprintf("%s/%s/%016x", d.At, from, h.Sum64())
+	key := make([]byte, 0, len(d.At)+len(from)+2+16)
+	key = append(append(append(append(key, d.At...), '/'), from...), '/')
+	d.Key = string(strconv.AppendUint(key, hash, 16))
 	return d
 }
 
@@ -268,21 +324,28 @@ func NewID(to smsc.Address, at time.Time, _ uint64) string {
 	return ID(to.String(), Timestamp(at))
 }
 
-// Timestamp writes a time as parameters do: yymmddhhmmss in the time's own zone.
-func Timestamp(t time.Time) string { return t.Format("060102150405") }
+// destinationOf returns the destination in an ID.
+func destinationOf(id string) string { return id[:max(strings.LastIndexByte(id, '/'), 0)] }
 
 // NewStatusReport makes a status report, at the SMSC; the machine sets its
 // number. r.ID is one of NewID, of a part that went to to.
 func NewStatusReport(r smsc.Receipt, to smsc.Address, done time.Time) *Packet {
-	p := &Packet{Operation: DeliverStatusReport}
-	p.add(DestinationAddress, to.String())
-	p.add(ServiceCentreTime, timestampOf(r.ID))
-	p.addInt(StatusCode, statusCode(r.State))
-	digits, _, _ := strings.Cut(r.Code, " ")
-	code, _ := strconv.Atoi(digits)
-	p.addInt(StatusError, code)
-	p.add(DischargeTime, Timestamp(done))
+	p := NewPacket(DeliverStatusReport, 0, 5)
+	p.AddAddress(DestinationAddress, to)
+	p.Add(ServiceCentreTime, timestampOf(r.ID))
+	p.addStatus(r.State, r.Code, done)
 	return p
+}
+
+// addStatus adds 061, 062, and 063 unless done is zero.
+func (p *Packet) addStatus(s smsc.ReceiptState, failure string, done time.Time) {
+	p.AddInt(StatusCode, statusCode(s))
+	digits, _, _ := strings.Cut(failure, " ")
+	code, _ := strconv.Atoi(digits)
+	p.AddInt(StatusError, code)
+	if !done.IsZero() {
+		p.AddTime(DischargeTime, done)
+	}
 }
 
 // ParseStatusReport reads a status report at the ESME. Code is parameter 062
@@ -324,10 +387,44 @@ func (p *Packet) failure() (e Error, explanation string, ok bool) {
 
 // newFailure makes a negative response.
 func newFailure(to *Packet, operation Operation, e Error) *Packet {
-	p := &Packet{Operation: operation, Number: to.Number}
-	p.addInt(ErrorCode, int(e))
-	p.add(ErrorText, e.Text())
+	p := NewPacket(operation, to.Number, 2)
+	p.AddInt(ErrorCode, int(e))
+	p.Add(ErrorText, e.Text())
 	return p
+}
+
+// Submitted is what a submit's response says about one destination.
+type Submitted struct {
+	To    string // as in 021
+	ID    string // empty with an error
+	Error Error
+}
+
+// ParseSubmitted reads the response to a submit: 021 with 060 or 900 behind it,
+// once for each destination, in order. An error that stands before any 021
+// concerns all: then there is one Submitted without To.
+func ParseSubmitted(p *Packet) []Submitted {
+	var all []Submitted
+	for _, q := range p.Params {
+		switch q.Code {
+		case DestinationAddress:
+			all = append(all, Submitted{To: q.Value})
+		case ServiceCentreTime:
+			if n := len(all); n > 0 {
+				all[n-1].ID = ID(all[n-1].To, q.Value)
+			}
+		case ErrorCode:
+			if len(all) == 0 {
+				all = append(all, Submitted{})
+			}
+			if n, err := strconv.Atoi(q.Value); err == nil {
+				all[len(all)-1].Error = Error(n)
+			} else {
+				all[len(all)-1].Error = ErrSystem
+			}
+		}
+	}
+	return all
 }
 
 const (

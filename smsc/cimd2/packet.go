@@ -15,11 +15,14 @@ package cimd2
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -57,14 +60,26 @@ type Packet struct {
 // is what the packet says it is, unless that cannot be read; do not rely on it.
 type BadChecksum struct{ Header *Packet }
 
+// NewPacket makes a request, or a response with its request's number, with room
+// for n parameters. The machines number their requests themselves.
+func NewPacket(o Operation, number uint8, n int) *Packet {
+	return &Packet{Operation: o, Number: number, Params: make([]Param, 0, n)}
+}
+
 // Get returns the first parameter of that code.
 func (p *Packet) Get(c Code) (value string, ok bool) {
-	for _, q := range p.Params {
-		if q.Code == c {
-			return q.Value, true
+	for i := range p.Params {
+		if p.Params[i].Code == c {
+			return p.Params[i].Value, true
 		}
 	}
 	return "", false
+}
+
+// Has reports whether there is a parameter of that code.
+func (p *Packet) Has(c Code) bool {
+	_, ok := p.Get(c)
+	return ok
 }
 
 // All returns the values of every parameter of that code, in order.
@@ -88,21 +103,108 @@ func (p *Packet) Int(c Code) (n int, ok bool) {
 	return n, err == nil
 }
 
-func (p *Packet) add(c Code, value string) { p.Params = append(p.Params, Param{c, value}) }
+// Time returns a date and time, in the SMSC's own zone, which no parameter
+// names: the Location is UTC whatever it is.
+func (p *Packet) Time(c Code) (at time.Time, ok bool) {
+	value, _ := p.Get(c)
+	return parseTime(value)
+}
 
-func (p *Packet) addInt(c Code, n int) { p.add(c, strconv.Itoa(n)) }
+func parseTime(value string) (at time.Time, ok bool) {
+	if len(value) != len(timeLayout) {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(timeLayout, value)
+	return at, err == nil
+}
 
-// same reports whether q is a retransmission of p.
-func (p *Packet) same(q *Packet) bool {
-	if p.Operation != q.Operation || p.Number != q.Number || len(p.Params) != len(q.Params) {
+// Octets returns a hexadecimal parameter.
+func (p *Packet) Octets(c Code) (octets []byte, ok bool) {
+	value, ok := p.Get(c)
+	if !ok {
+		return nil, false
+	}
+	octets, err := hex.DecodeString(value)
+	return octets, err == nil
+}
+
+// Address returns a number. ok is false when it is none.
+func (p *Packet) Address(c Code) (a smsc.Address, ok bool) {
+	value, ok := p.Get(c)
+	if !ok || !isAddress(value) {
+		return smsc.Address{}, false
+	}
+	return parseNumber(value), true
+}
+
+// Add appends a parameter.
+func (p *Packet) Add(c Code, value string) { p.Params = append(p.Params, Param{c, value}) }
+
+// AddInt appends a decimal parameter.
+func (p *Packet) AddInt(c Code, n int) { p.Add(c, strconv.Itoa(n)) }
+
+// AddTime appends a date and time as the clock in at's zone shows it.
+func (p *Packet) AddTime(c Code, at time.Time) { p.Add(c, Timestamp(at)) }
+
+// AddOctets appends a hexadecimal parameter.
+func (p *Packet) AddOctets(c Code, octets []byte) { p.Add(c, hexadecimal(octets)) }
+
+// AddAddress appends a number, '+' before an international one.
+func (p *Packet) AddAddress(c Code, a smsc.Address) { p.Add(c, a.String()) }
+
+// timeLayout is a TIME parameter: yymmddhhmmss.
+const timeLayout = "060102150405"
+
+// Timestamp writes a time as parameters do: yymmddhhmmss in the time's own zone.
+func Timestamp(t time.Time) string { return t.Format(timeLayout) }
+
+const upperHex = "0123456789ABCDEF"
+
+func hexadecimal(octets []byte) string {
+	var b strings.Builder
+	b.Grow(2 * len(octets))
+	for _, o := range octets {
+		b.WriteByte(upperHex[o>>4])
+		b.WriteByte(upperHex[o&15])
+	}
+	return b.String()
+}
+
+// isAddress reports whether s is a number as CIMD2 writes it: 1 to 20 digits, '+'
+// before an international one; some peers group digits with '-'.
+func isAddress(s string) bool {
+	if len(s) < 1 || len(s) > 20 {
 		return false
 	}
-	for i := range p.Params {
-		if p.Params[i] != q.Params[i] {
+	if s[0] == '+' {
+		s = s[1:]
+	}
+	return s != "" && isNumber(s)
+}
+
+func isNumber(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && c != '*' && c != '#' && c != '-' {
 			return false
 		}
 	}
 	return true
+}
+
+// parseNumber reads a number, whatever it holds.
+func parseNumber(s string) smsc.Address {
+	switch {
+	case len(s) > 1 && s[0] == '+' && isNumber(s[1:]):
+		return smsc.Address{TON: smsc.TONInternational, NPI: 1, Digits: s[1:]}
+	case isNumber(s):
+		return smsc.Address{TON: smsc.TONUnknown, NPI: 1, Digits: s}
+	}
+	return smsc.Address{TON: smsc.TONAlphanumeric, Digits: s}
+}
+
+// same reports whether q is a retransmission of p.
+func (p *Packet) same(q *Packet) bool {
+	return p.Number == q.Number && p.Operation == q.Operation && slices.Equal(p.Params, q.Params)
 }
 
 // String writes the packet in one line, for logs; a password is not shown.
@@ -118,6 +220,15 @@ func (p *Packet) String() string {
 	return b.String()
 }
 
+// size is how many octets the packet has on the wire.
+func (p *Packet) size() int {
+	n := len("\x02OO:NNN\tCC\x03")
+	for i := range p.Params {
+		n += len("PPP:\t") + len(p.Params[i].Value)
+	}
+	return n
+}
+
 // Append appends the packet as it goes on the wire to dst. The error says which
 // parameter holds an octet that no value may: 00, 02, 03, 09.
 func (p *Packet) Append(dst []byte) ([]byte, error) {
@@ -125,32 +236,40 @@ func (p *Packet) Append(dst []byte) ([]byte, error) {
 	if p.Operation > 99 {
 		return dst, fmt.Errorf("cimd2: operation %d has more than two digits", uint8(p.Operation))
 	}
-	dst = append(dst, stx)
-	dst = append(digits(dst, int(p.Operation), 2), ':')
-	dst = append(digits(dst, int(p.Number), 3), tab)
-	for _, q := range p.Params {
-		if i := strings.IndexAny(q.Value, "\x00\x02\x03\x09"); i >= 0 {
+	dst = slices.Grow(dst, p.size())
+	dst = append(dst, stx, '0'+byte(p.Operation/10), '0'+byte(p.Operation%10), ':')
+	dst = append(digits(dst, uint16(p.Number)), tab)
+	for i := range p.Params {
+		q := &p.Params[i]
+		if i := reservedIn(q.Value); i >= 0 {
 			return dst[:start], fmt.Errorf("cimd2: parameter %v holds octet %02X, which no value may", q.Code, q.Value[i])
 		}
 		if q.Code > 999 {
 			return dst[:start], fmt.Errorf("cimd2: parameter %d has more than three digits", uint16(q.Code))
 		}
-		dst = append(digits(dst, int(q.Code), 3), ':')
+		dst = append(digits(dst, uint16(q.Code)), ':')
 		dst = append(append(dst, q.Value...), tab)
 	}
 	if !p.Bare {
-		const hexadecimal = "0123456789ABCDEF"
 		sum := checksum(dst[start:])
-		dst = append(dst, hexadecimal[sum>>4], hexadecimal[sum&15])
+		dst = append(dst, upperHex[sum>>4], upperHex[sum&15])
 	}
 	return append(dst, etx), nil
 }
 
-func digits(dst []byte, n, width int) []byte {
-	for unit := [...]int{0, 1, 10, 100}[width]; unit > 0; unit /= 10 {
-		dst = append(dst, byte('0'+n/unit%10))
+// digits appends three digits.
+func digits(dst []byte, n uint16) []byte {
+	return append(dst, '0'+byte(n/100), '0'+byte(n/10%10), '0'+byte(n%10))
+}
+
+// reservedIn returns where value holds an octet that no value may, -1: nowhere.
+func reservedIn(value string) int {
+	for i := range len(value) {
+		if c := value[i]; c <= tab && (c == tab || c == 0 || c == stx || c == etx) {
+			return i
+		}
 	}
-	return dst
+	return -1
 }
 
 func checksum(octets []byte) (sum byte) {
@@ -190,17 +309,21 @@ func Decode(octets []byte) (*Packet, error) {
 	if header != nil {
 		return nil, header
 	}
+	if n := bytes.Count(octets[8:end], []byte{tab}); n > 0 {
+		p.Params = make([]Param, 0, n)
+	}
+	all := string(octets[:end]) // one string, of which every value is a part
 	for at := 8; at < end; {
-		width := bytes.IndexByte(octets[at:end], tab) // there is one: octets[end-1]
+		width := strings.IndexByte(all[at:], tab) // there is one: all[end-1]
 		code, ok := number(octets[at:min(at+3, at+width)], 3)
-		if !ok || width < 4 || octets[at+3] != ':' {
+		if !ok || width < 4 || all[at+3] != ':' {
 			return nil, syntax(at, &Packet{Operation: p.Operation, Number: p.Number}, "parameter %.16q does not begin with three digits and a colon", octets[at:at+width])
 		}
-		value := octets[at+4 : at+width]
-		if i := bytes.IndexAny(value, "\x00\x02\x03"); i >= 0 {
+		value := all[at+4 : at+width]
+		if i := reservedIn(value); i >= 0 {
 			return nil, syntax(at+4+i, &Packet{Operation: p.Operation, Number: p.Number}, "parameter %v holds octet %02X, which no value may", Code(code), value[i])
 		}
-		p.add(Code(code), string(value))
+		p.Add(Code(code), value)
 		at += width + 1
 	}
 	return p, nil
@@ -239,38 +362,46 @@ func syntax(offset int, packet any, reason string, args ...any) error {
 // *smsc.SyntaxError is as in Decode, or Fatal where 8,192 octets hold no packet.
 // io.EOF means the peer closed between packets.
 func Read(r *bufio.Reader) (any, error) {
-	for skipped := 0; ; skipped++ {
-		b, err := r.ReadByte()
-		if err != nil {
-			return nil, err
-		}
-		if b == stx {
-			break
-		}
-		if skipped >= maxPacket {
+	for skipped := 0; ; {
+		noise, err := r.ReadSlice(stx)
+		skipped += len(noise)
+		switch {
+		case skipped > maxPacket:
 			return nil, &smsc.SyntaxError{Protocol: Name, Offset: -1, Reason: fmt.Sprintf("%d octets without an STX: the peer does not speak CIMD2", skipped), Fatal: true}
+		case err == nil:
+			return readPacket(r)
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
 		}
 	}
-	packet := append(make([]byte, 0, 256), stx)
-	for len(packet) < maxPacket {
-		b, err := r.ReadByte()
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+}
+
+// readPacket goes on behind STX.
+func readPacket(r *bufio.Reader) (any, error) {
+	_ = r.UnreadByte() // it was read just now
+	var long []byte    // what did not fit into r's buffer
+	for {
+		octets, err := r.ReadSlice(etx) // valid until the next read
+		if i := bytes.LastIndexByte(octets, stx); i >= 0 {
+			octets, long = octets[i:], nil
 		}
-		if err != nil {
-			return nil, err
+		if long != nil || err != nil {
+			long = append(long, octets...)
+			octets = long
 		}
-		if b == stx {
-			packet = packet[:0]
-		}
-		packet = append(packet, b)
-		if b == etx {
-			p, err := Decode(packet)
+		switch {
+		case len(octets) > maxPacket:
+			return nil, &smsc.SyntaxError{Protocol: Name, Offset: maxPacket, Reason: fmt.Sprintf("no ETX within %d octets", maxPacket), Fatal: true}
+		case errors.Is(err, io.EOF):
+			return nil, io.ErrUnexpectedEOF
+		case err == nil:
+			p, err := Decode(octets)
 			if err != nil {
-				return nil, err
+				return nil, err // not a typed nil
 			}
 			return p, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
 		}
 	}
-	return nil, &smsc.SyntaxError{Protocol: Name, Offset: maxPacket, Reason: fmt.Sprintf("no ETX within %d octets", maxPacket), Fatal: true}
 }

@@ -3,6 +3,9 @@ package cimd2
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -27,14 +30,18 @@ type server struct {
 
 	retrieving bool // delivers go only when asked for
 	credit     int  // how many were asked for
-	windowed   bool // the ESME does not wait for each response
+	window     int  // submits that the ESME may have unanswered
+	windowed   bool // it does not wait for each response
 	nacked     bool // and nothing good came since
 }
 
 // NewServer makes the SMSC's machine.
 func NewServer(cfg smsc.ServerConfig) smsc.ServerMachine {
-	cfg.Window = min(max(cfg.Window, 1), 128)
-	return &server{cfg: cfg, out: outbox{first: 0, last: 254}, in: inbox{expected: 1}}
+	cfg.Window = min(max(cfg.Window, 1), maxWindow)
+	if cfg.SubmitWindow < 1 || cfg.SubmitWindow > maxWindow {
+		cfg.SubmitWindow = maxWindow
+	}
+	return &server{cfg: cfg, window: cfg.SubmitWindow, out: outbox{first: 0, last: 254}, in: inbox{expected: 1}}
 }
 
 func (s *server) State() string {
@@ -85,6 +92,10 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		do = s.loginResult(ev, do)
 	case smsc.ServerAnswer:
 		do = s.answer(ev, do)
+	case smsc.QueryAnswer:
+		do = s.queried(ev, do)
+	case smsc.TimeAnswer:
+		do = s.told(ev, do)
 	case smsc.WaitingResult:
 		do = s.waiting(ev, do)
 	case smsc.Due:
@@ -102,17 +113,25 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 
 // deliver sends a deliver or a status report.
 func (s *server) deliver(ref uint64, p *Packet, err error, do []smsc.Effect) []smsc.Effect {
-	if err == nil {
-		_, err = p.Append(nil)
+	ready := s.DeliverReady() > 0
+	if err == nil && ready {
+		p.Number = s.out.next
+		do, err = write(p, s.cfg.NoChecksum, do)
 	}
-	if err != nil || s.DeliverReady() == 0 {
+	if err != nil || !ready {
 		return append(do, smsc.DeliverAnswered{Ref: ref, Temporary: err == nil})
 	}
 	if s.retrieving {
 		s.credit--
 	}
 	s.out.add(&request{packet: p, ref: ref})
-	return s.timers.set(responseTimers[p.Number], s.cfg.ResponseTimeout, write(p, do))
+	return s.timers.set(responseTimers[p.Number], s.cfg.ResponseTimeout, do)
+}
+
+// write writes what this package made: it can always be written.
+func (s *server) write(p *Packet, do []smsc.Effect) []smsc.Effect {
+	do, _ = write(p, s.cfg.NoChecksum, do)
+	return do
 }
 
 func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
@@ -132,10 +151,13 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 			Temporary: failed && e.Fate() != smsc.Permanent && e.Fate() != smsc.Accepted,
 		})
 	}
+	if s.cfg.RequireChecksum && p.Bare {
+		return s.damaged(p, do)
+	}
 	for _, r := range s.in.recent {
 		if r.packet.same(p) {
 			if r.response != nil {
-				do = write(r.response, do)
+				do = s.write(r.response, do)
 			}
 			return do
 		}
@@ -151,53 +173,132 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 func (s *server) request(r *received, do []smsc.Effect) []smsc.Effect {
 	p := r.packet
 	switch {
-	case operations[p.Operation] == "" || p.Operation == Deliver || p.Operation == DeliverStatusReport:
+	case !p.Operation.known() || operations[p.Operation].from == centre:
 		return s.reply(r, newFailure(p, GeneralError, ErrUnexpectedOperation), do)
 	case (p.Operation == Login) != (s.state == binding):
 		return s.refuse(r, ErrUnexpectedOperation, do)
 	}
+	if e := (*Rejected)(nil); errors.As(p.Check(), &e) {
+		return s.refuse(r, e.Code, do)
+	}
 	switch p.Operation {
 	case Login:
-		user, _ := p.Get(UserIdentity)
-		password, _ := p.Get(Password)
-		if size, given := p.Int(WindowSize); given && (size < 1 || size > 128) {
-			return s.refuse(r, ErrWindowSize, do)
-		} else if given {
-			s.windowed = size > 1
-		}
-		s.refs++
-		r.ref = s.refs
-		return append(do, smsc.LoginReceived{User: user, Password: password})
+		return s.login(r, do)
 	case Submit:
-		part, err := ParseSubmit(p)
-		if e := (*Rejected)(nil); errors.As(err, &e) {
-			return s.refuse(r, e.Code, do)
-		}
-		s.refs++
-		r.ref = s.refs
-		return append(do, smsc.SubmitReceived{Ref: r.ref, Part: part})
+		return s.submit(r, do)
 	case DeliveryRequest:
-		if mode, given := p.Int(DeliveryMode); given && (mode < 0 || mode > 2) {
-			return s.refuse(r, 501, do)
-		}
 		if !s.retrieving {
-			return s.refuse(r, 101, do)
+			return s.refuse(r, ErrAccessType, do)
 		}
-		s.refs++
-		r.ref = s.refs
-		return append(do, smsc.DeliveryRequested{Ref: r.ref})
+		return append(do, smsc.DeliveryRequested{Ref: s.name(r)})
 	case Alive:
-		return s.reply(r, &Packet{Operation: Alive.Response(), Number: p.Number}, do)
+		return s.reply(r, NewPacket(Alive.Response(), p.Number, 0), do)
 	case Logout:
-		return s.close(nil, s.reply(r, &Packet{Operation: Logout.Response(), Number: p.Number}, do))
-	default: // enquire, cancel, set, get: nothing is kept that they could ask for
-		return s.refuse(r, ErrNoInformation, do)
+		return s.close(nil, s.reply(r, NewPacket(Logout.Response(), p.Number, 0), do))
+	default:
+		return s.manage(r, do)
 	}
+}
+
+// name gives r a ref under which it will be answered.
+func (s *server) name(r *received) uint64 {
+	r.ref = s.refs + 1
+	s.refs += uint64(max(len(r.parts), 1))
+	return r.ref
+}
+
+func (s *server) login(r *received, do []smsc.Effect) []smsc.Effect {
+	size, given := r.packet.Int(WindowSize)
+	switch {
+	case given && size > 1 && s.cfg.SubmitWindow == 1:
+		return s.refuse(r, ErrWindowingDisabled, do)
+	case given && size > s.cfg.SubmitWindow:
+		return s.refuse(r, ErrWindowSize, do)
+	case given:
+		s.window, s.windowed = size, size > 1
+	}
+	s.name(r)
+	user, _ := r.packet.Get(UserIdentity)
+	password, _ := r.packet.Get(Password)
+	subaddress, _ := r.packet.Get(Subaddress)
+	return append(do, smsc.LoginReceived{User: user, Password: password, Subaddress: subaddress})
+}
+
+// submit asks once for each destination; the response goes when all are answered.
+func (s *server) submit(r *received, do []smsc.Effect) []smsc.Effect {
+	if s.in.unanswered(Submit) > s.window { // r is one of them
+		return s.refuse(r, ErrCongestion, do)
+	}
+	submit, err := ParseSubmit(r.packet)
+	if e := (*Rejected)(nil); errors.As(err, &e) {
+		return s.refuse(r, e.Code, do)
+	}
+	r.parts = make([]part, 0, 1)
+	for _, q := range r.packet.Params {
+		if q.Code == DestinationAddress {
+			r.parts = append(r.parts, part{to: q.Value})
+		}
+	}
+	r.left = len(r.parts)
+	submit.Ref = s.name(r)
+	for i, p := range r.parts {
+		if i > 0 {
+			submit.Ref, submit.Part.To = submit.Ref+1, parseNumber(p.to)
+		}
+		do = append(do, submit)
+	}
+	return do
+}
+
+// manage asks about what only the owner of the messages knows.
+func (s *server) manage(r *received, do []smsc.Effect) []smsc.Effect {
+	p := r.packet
+	to, _ := p.Get(DestinationAddress)
+	at, timed := p.Get(ServiceCentreTime)
+	switch {
+	case p.Operation == Get && !s.asksTime(p):
+		return s.refuse(r, ErrItemNotSupported, do)
+	case !s.cfg.Manage:
+		return s.refuse(r, refusals[p.Operation], do)
+	}
+	ref := s.name(r)
+	switch p.Operation {
+	case EnquireStatus:
+		return append(do, smsc.QueryReceived{Ref: ref, ID: ID(to, at)})
+	case Cancel:
+		cancel := smsc.CancelReceived{Ref: ref}
+		if to != "" {
+			cancel.To = parseNumber(to)
+		}
+		if timed {
+			cancel.ID = ID(to, at)
+		}
+		return append(do, cancel)
+	case Set:
+		password, _ := p.Get(Password)
+		return append(do, smsc.PasswordReceived{Ref: ref, Password: password})
+	default: // Get
+		return append(do, smsc.TimeRequested{Ref: ref})
+	}
+}
+
+func (s *server) asksTime(p *Packet) bool {
+	item, _ := p.Int(GetParameter)
+	return Code(item) == SMSCTime
+}
+
+// refusals for good, by operation.
+var refusals = map[Operation]Error{
+	Submit: ErrDestination, EnquireStatus: ErrNoInformation, Cancel: ErrNoInformation, Set: ErrPasswordNotAllowed, Get: ErrItemNotSupported,
 }
 
 func (s *server) reply(r *received, response *Packet, do []smsc.Effect) []smsc.Effect {
 	r.response = response
-	return write(response, do)
+	do, err := write(response, s.cfg.NoChecksum, do)
+	if err != nil { // an id that cannot be written
+		return s.refuse(r, ErrSystem, do)
+	}
+	return do
 }
 
 func (s *server) refuse(r *received, e Error, do []smsc.Effect) []smsc.Effect {
@@ -211,7 +312,15 @@ func (s *server) nack(do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	s.nacked = true
-	return write(&Packet{Operation: Nack, Number: s.in.expected}, do)
+	return s.write(&Packet{Operation: Nack, Number: s.in.expected}, do)
+}
+
+// damaged asks for a packet again, also when it is what was asked for before.
+func (s *server) damaged(header *Packet, do []smsc.Effect) []smsc.Effect {
+	if header != nil && header.Number == s.in.expected {
+		s.nacked = false
+	}
+	return s.nack(do)
 }
 
 func (s *server) loginResult(ev smsc.LoginResult, do []smsc.Effect) []smsc.Effect {
@@ -221,44 +330,117 @@ func (s *server) loginResult(ev smsc.LoginResult, do []smsc.Effect) []smsc.Effec
 			r = q
 		}
 	}
-	if r == nil {
+	if r == nil || s.state != binding {
 		return do
 	}
 	if !ev.OK {
-		do = s.refuse(r, ErrInvalidLogin, do)
+		do = s.refuse(r, codeOf(ev.Code, ErrInvalidLogin), do)
 		return s.close(errors.New("cimd2: login refused"), do)
 	}
 	s.state, s.retrieving = bound, ev.Retrieving
 	do = s.timers.stop(loginTimer, do)
-	do = s.reply(r, &Packet{Operation: Login.Response(), Number: r.packet.Number}, do)
+	do = s.reply(r, NewPacket(Login.Response(), r.packet.Number, 0), do)
 	return append(do, smsc.Bound{})
 }
 
+// answer answers a submit, or what else is done or refused.
 func (s *server) answer(ev smsc.ServerAnswer, do []smsc.Effect) []smsc.Effect {
 	r := s.in.find(ev.Ref)
-	if r == nil || r.packet.Operation != Submit {
+	switch {
+	case r == nil || r.packet.Operation == Login:
+		return do
+	case r.packet.Operation == Submit:
+		return s.submitted(r, &r.parts[ev.Ref-r.ref], ev.Outcome, do)
+	case ev.Outcome.Fate == smsc.Unknown:
+		return do
+	case ev.Outcome.Fate == smsc.Accepted:
+		return s.reply(r, NewPacket(r.packet.Operation.Response(), r.packet.Number, 0), do)
+	}
+	return s.refuse(r, errorOf(ev.Outcome, r.packet.Operation), do)
+}
+
+// submitted takes one destination's outcome; the last one makes the response.
+func (s *server) submitted(r *received, p *part, outcome smsc.Outcome, do []smsc.Effect) []smsc.Effect {
+	if p.done {
 		return do
 	}
-	switch ev.Outcome.Fate {
+	p.done = true
+	switch outcome.Fate {
 	case smsc.Accepted:
-		p := &Packet{Operation: Submit.Response(), Number: r.packet.Number}
-		to, _ := r.packet.Get(DestinationAddress)
-		p.add(DestinationAddress, to)
-		p.add(ServiceCentreTime, timestampOf(ev.Outcome.ID))
-		return s.reply(r, p, do)
+		p.at = timestampOf(outcome.ID)
 	case smsc.Unknown:
+		r.silent = true
+	default:
+		p.e = errorOf(outcome, Submit)
+	}
+	if r.left--; r.left > 0 || r.silent {
 		return do
 	}
-	var e int
-	if _, err := fmt.Sscanf(ev.Outcome.Code, "CIMD2 %d", &e); err != nil {
-		e = int(map[smsc.Fate]Error{
-			smsc.Temporary: ErrFailed, smsc.Throttled: ErrCongestion, smsc.BadSession: ErrUnexpectedOperation,
-		}[ev.Outcome.Fate])
-		if e == 0 {
-			e = int(ErrDestination)
+	if len(r.parts) == 1 && p.e != 0 {
+		return s.refuse(r, p.e, do)
+	}
+	response := NewPacket(Submit.Response(), r.packet.Number, 2*len(r.parts))
+	for _, p := range r.parts {
+		response.Add(DestinationAddress, p.to)
+		switch {
+		case p.e != 0:
+			response.AddInt(ErrorCode, int(p.e))
+		case p.at != "":
+			response.Add(ServiceCentreTime, p.at)
 		}
 	}
-	return s.refuse(r, Error(e), do)
+	return s.reply(r, response, do)
+}
+
+// errorOf is the code that the outcome names, else the usual one of its fate.
+func errorOf(o smsc.Outcome, operation Operation) Error {
+	switch o.Fate {
+	case smsc.Temporary:
+		return codeOf(o.Code, ErrFailed)
+	case smsc.Throttled:
+		return codeOf(o.Code, ErrCongestion)
+	case smsc.BadSession:
+		return codeOf(o.Code, ErrUnexpectedOperation)
+	}
+	if e, ok := refusals[operation]; ok {
+		return codeOf(o.Code, e)
+	}
+	return codeOf(o.Code, ErrFailed)
+}
+
+// codeOf reads "CIMD2 300".
+func codeOf(code string, otherwise Error) Error {
+	digits, ok := strings.CutPrefix(code, "CIMD2 ")
+	if n, err := strconv.Atoi(digits); ok && err == nil && n > 0 && n < 1000 {
+		return Error(n)
+	}
+	return otherwise
+}
+
+// queried answers an enquiry.
+func (s *server) queried(ev smsc.QueryAnswer, do []smsc.Effect) []smsc.Effect {
+	r := s.in.find(ev.Ref)
+	if r == nil || r.packet.Operation != EnquireStatus {
+		return do
+	}
+	to, _ := r.packet.Get(DestinationAddress)
+	at, _ := r.packet.Get(ServiceCentreTime)
+	response := NewPacket(EnquireStatus.Response(), r.packet.Number, 5)
+	response.Add(DestinationAddress, to)
+	response.Add(ServiceCentreTime, at)
+	response.addStatus(ev.State, ev.Code, ev.Done)
+	return s.reply(r, response, do)
+}
+
+// told answers the question for the time.
+func (s *server) told(ev smsc.TimeAnswer, do []smsc.Effect) []smsc.Effect {
+	r := s.in.find(ev.Ref)
+	if r == nil || r.packet.Operation != Get {
+		return do
+	}
+	response := NewPacket(Get.Response(), r.packet.Number, 1)
+	response.AddTime(SMSCTime, ev.At)
+	return s.reply(r, response, do)
 }
 
 // waiting answers a delivery request: the count, or as many delivers as it asked for.
@@ -269,15 +451,15 @@ func (s *server) waiting(ev smsc.WaitingResult, do []smsc.Effect) []smsc.Effect 
 	}
 	mode, given := r.packet.Int(DeliveryMode)
 	if !given {
-		mode = 1
+		mode = DeliverOne
 	}
-	response := &Packet{Operation: DeliveryRequest.Response(), Number: r.packet.Number}
+	response := NewPacket(DeliveryRequest.Response(), r.packet.Number, 1)
 	switch {
-	case mode == 0:
-		response.addInt(MessageCount, min(ev.Waiting, 999))
+	case mode == DeliverCount:
+		response.AddInt(MessageCount, min(ev.Waiting, 999))
 	case ev.Waiting <= 0:
 		return s.refuse(r, ErrNoInformation, do)
-	case mode == 1:
+	case mode == DeliverOne:
 		s.credit++
 	default:
 		s.credit = max(s.credit, ev.Waiting)
@@ -294,7 +476,7 @@ func (s *server) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		do = s.timers.stop(responseTimers[n], do)
 	}
 	for _, r := range again {
-		do = s.timers.set(responseTimers[r.packet.Number], s.cfg.ResponseTimeout, write(r.packet, do))
+		do = s.timers.set(responseTimers[r.packet.Number], s.cfg.ResponseTimeout, s.write(r.packet, do))
 	}
 	return do
 }
@@ -306,10 +488,7 @@ func (s *server) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
 	}
 	switch p := bad.Packet.(type) {
 	case BadChecksum:
-		if p.Header != nil && p.Header.Number == s.in.expected {
-			s.nacked = false // what was asked for is damaged again
-		}
-		return s.nack(do)
+		return s.damaged(p.Header, do)
 	case *Packet: // arrived whole, but breaks the syntax: to send it again would not help
 		if p.Operation.Request() && p.Number == s.in.expected {
 			r, _ := s.in.take(p)
@@ -329,7 +508,7 @@ func (s *server) due(timer string, do []smsc.Effect) []smsc.Effect {
 	// No answer to a deliver is how an ESME says "not now": the session stays.
 	for i, r := range s.out.open {
 		if responseTimers[r.packet.Number] == timer {
-			s.out.open = append(s.out.open[:i:i], s.out.open[i+1:]...)
+			s.out.open = slices.Delete(s.out.open, i, i+1)
 			return append(do, smsc.DeliverAnswered{Ref: r.ref, Temporary: true})
 		}
 	}

@@ -3,6 +3,7 @@ package cimd2
 import (
 	"strings"
 
+	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/text"
 )
 
@@ -25,70 +26,134 @@ var unescapes = func() map[string]byte {
 	return m
 }()
 
+const escape = 0x1B // leads in a septet of the extension table
+
+// alphabet is how a value of parameter 033 writes septets without escapes, and
+// how octets are read.
+type alphabet struct {
+	plain    [128]byte // the octet that a septet is written as; 0: as an escape
+	extended [128]byte // the same for one of the extension table
+	septet   [256]byte // what an octet is read as
+	lead     [256]bool // behind an escape septet
+}
+
+// alphabets by smsc.Alphabet. GSM is the specification's. SMSCs of the other
+// two take 033 for ISO 8859-1 or ASCII, in which brackets are brackets; what
+// these lack, and '_', is escaped all the same.
+var alphabets = [...]*alphabet{
+	smsc.AlphabetGSM:    gsmAlphabet(),
+	smsc.AlphabetLatin1: latinAlphabet(0xFF),
+	smsc.AlphabetASCII:  latinAlphabet(0x7E),
+}
+
+func alphabetOf(a smsc.Alphabet) *alphabet {
+	if int(a) >= len(alphabets) {
+		a = smsc.AlphabetGSM
+	}
+	return alphabets[a]
+}
+
+// gsmAlphabet writes as they are only those septets that no reader of ASCII,
+// ISO 8859-1 or ISO 646-FI could take for another character. It reads ISO
+// 8859-1 above 7F, and below it the letters that ISO 646-FI has for brackets,
+// most of which have the GSM codes.
+func gsmAlphabet() *alphabet {
+	a := newAlphabet()
+	for s, name := range escapes {
+		if name == "" || s == '"' {
+			a.plain[s] = byte(s)
+		}
+	}
+	a.plain[0x02] = '$'
+	for c := byte(0x20); c < 0x7F; c++ {
+		a.septet[c] = c
+	}
+	a.septet['@'], a.septet['$'], a.septet['_'] = 0x00, 0x02, 0x11
+	a.septet[']'], a.septet['}'] = 0x0E, 0x0F // Å å
+	a.septet['\n'], a.septet['\r'] = '\n', '\r'
+	return a
+}
+
+func latinAlphabet(last rune) *alphabet {
+	a := newAlphabet()
+	for s := range byte(128) {
+		if c := printable(text.DecodeGSM7([]byte{s}), last); c != 0 {
+			a.plain[s], a.septet[c] = c, s
+		}
+	}
+	for s := range byte(128) {
+		c := printable(text.DecodeGSM7([]byte{escape, s}), last)
+		if c != 0 && s != escape && a.plain[a.septet[c]] != c {
+			a.extended[s], a.septet[c], a.lead[c] = c, s, true
+		}
+	}
+	a.septet['_'] = 0x11
+	return a
+}
+
+// newAlphabet reads ISO 8859-1 above 7F as far as it can be; ç shares the code of Ç.
+func newAlphabet() *alphabet {
+	a := &alphabet{}
+	for c := range a.septet {
+		a.septet[c] = '?'
+		if s, ok := text.EncodeGSM7(string(rune(c))); ok && len(s) == 1 && c >= 0x80 {
+			a.septet[c] = s[0]
+		}
+	}
+	a.septet[0xE7] = 0x09
+	return a
+}
+
+// printable returns the octet of a single character up to last, 0 if it is none.
+func printable(s string, last rune) byte {
+	c := []rune(s)
+	if len(c) == 1 && c[0] <= last && c[0] != '_' && (c[0] == '\n' || c[0] == '\r' || c[0] >= ' ' && c[0] < 0x7F || c[0] > 0xA0) {
+		return byte(c[0])
+	}
+	return 0
+}
+
 // EncodeText writes septets of the GSM default alphabet as a value of parameter
-// 033. Everything is escaped that a reader of ASCII, Latin-1 or ISO 646-FI could
-// take for another character. An octet above 7F is no septet and becomes '?'.
-func EncodeText(septets []byte) string {
+// 033. An octet above 7F is no septet and becomes '?'.
+func EncodeText(septets []byte, in smsc.Alphabet) string {
+	a := alphabetOf(in)
 	var b strings.Builder
 	b.Grow(len(septets) + len(septets)/4)
-	for _, s := range septets {
+	for i := 0; i < len(septets); i++ {
+		s := septets[i]
 		switch {
 		case s > 0x7F:
 			b.WriteByte('?')
-		case s == 0x02:
-			b.WriteByte('$')
-		case s != '"' && escapes[s] != "":
-			b.WriteString(escapes[s])
+		case a.plain[s] != 0:
+			b.WriteByte(a.plain[s])
+		case s == escape && i+1 < len(septets) && septets[i+1] < 0x80 && a.extended[septets[i+1]] != 0:
+			i++
+			b.WriteByte(a.extended[septets[i]])
 		default:
-			b.WriteByte(s)
+			b.WriteString(escapes[s])
 		}
 	}
 	return b.String()
 }
 
-// DecodeText reads a value of parameter 033 into septets: escapes, ISO 8859-1
-// above 7F, and the letters that ISO 646-FI has in place of brackets. An escape
-// that is none stands for itself; what the alphabet lacks becomes '?'.
-func DecodeText(value string) []byte {
+// DecodeText reads a value of parameter 033 into septets. An escape that is none
+// stands for itself; what the alphabet lacks becomes '?'.
+func DecodeText(value string, in smsc.Alphabet) []byte {
+	a := alphabetOf(in)
 	septets := make([]byte, 0, len(value))
 	for i := 0; i < len(value); i++ {
 		c := value[i]
-		if c == '_' {
-			if i+3 <= len(value) {
-				if s, ok := unescapes[value[i:i+3]]; ok {
-					septets = append(septets, s)
-					i += 2
-					continue
-				}
+		if c == '_' && i+3 <= len(value) {
+			if s, ok := unescapes[value[i:i+3]]; ok {
+				septets = append(septets, s)
+				i += 2
+				continue
 			}
-			septets = append(septets, 0x11)
-			continue
 		}
-		septets = append(septets, septetOf(c))
+		if a.lead[c] {
+			septets = append(septets, escape)
+		}
+		septets = append(septets, a.septet[c])
 	}
 	return septets
-}
-
-func septetOf(c byte) byte {
-	switch c {
-	case '@':
-		return 0x00
-	case '$':
-		return 0x02
-	case ']':
-		return 0x0E // Å
-	case '}':
-		return 0x0F // å
-	case 0xE7:
-		return 0x09 // ç, which shares the code of Ç
-	case '\n', '\r', '[', '\\', '^', '`', '{', '|', '~':
-		return c // the rest of ISO 646-FI has the GSM codes
-	}
-	if c >= 0x20 && c < 0x7F {
-		return c
-	}
-	if s, ok := text.EncodeGSM7(string(rune(c))); ok && len(s) == 1 && c >= 0x80 {
-		return s[0]
-	}
-	return '?'
 }

@@ -1,5 +1,7 @@
 package cimd2
 
+import "slices"
+
 // outbox is one direction's requests of ours that are unanswered, and the rule
 // of their numbers: two on for each, wrapping within our parity. It decides, it
 // sends nothing.
@@ -12,7 +14,8 @@ type outbox struct {
 
 type request struct {
 	packet *Packet
-	ref    uint64 // of the submit, deliver or report; others have none
+	ref    uint64 // of the submit, deliver or report, or of what was asked; others have none
+	asked  bool   // by smsc.Request
 }
 
 // maxNacks in a row end the session: the other side will never take it.
@@ -25,9 +28,8 @@ func (o *outbox) after(n uint8) uint8 {
 	return n + 2
 }
 
-// add numbers a request and counts it as unanswered.
+// add counts a request, which went out with the number next, as unanswered.
 func (o *outbox) add(r *request) {
-	r.packet.Number = o.next
 	o.next = o.after(o.next)
 	o.open = append(o.open, r)
 }
@@ -39,7 +41,7 @@ func (o *outbox) answered(p *Packet) *request {
 	for i, r := range o.open {
 		if p.Number == r.packet.Number && (p.Operation == r.packet.Operation.Response() || p.Operation == GeneralError) ||
 			p.Operation == GeneralError && len(o.open) == 1 {
-			o.open = append(o.open[:i:i], o.open[i+1:]...)
+			o.open = slices.Delete(o.open, i, i+1)
 			o.nacks = 0
 			return r
 		}
@@ -81,8 +83,19 @@ type inbox struct {
 
 type received struct {
 	packet   *Packet
-	ref      uint64
+	ref      uint64  // of what was made of it: the first of so many as it has destinations
+	parts    []part  // a submit at the SMSC: one for each destination
+	left     int     // of parts that have no outcome
+	silent   bool    // one of them is to have no response
 	response *Packet // nil: not answered yet
+}
+
+// part is what became of a submit for one of its destinations.
+type part struct {
+	to   string // as in 021
+	done bool
+	at   string // as in 060; empty with an error
+	e    Error
 }
 
 // maxRecent is how many answered requests are remembered. Unanswered ones are
@@ -98,7 +111,7 @@ func (in *inbox) take(p *Packet) (r *received, again bool) {
 		if r.packet.same(p) {
 			return r, true
 		}
-		in.recent = append(in.recent[:i:i], in.recent[i+1:]...) // the number came round
+		in.recent = slices.Delete(in.recent, i, i+1) // the number came round
 		break
 	}
 	if p.Number >= 254 {
@@ -111,7 +124,7 @@ func (in *inbox) take(p *Packet) (r *received, again bool) {
 	if len(in.recent) > maxRecent {
 		for i, old := range in.recent[:len(in.recent)-1] {
 			if old.response != nil {
-				in.recent = append(in.recent[:i:i], in.recent[i+1:]...)
+				in.recent = slices.Delete(in.recent, i, i+1)
 				break
 			}
 		}
@@ -119,10 +132,20 @@ func (in *inbox) take(p *Packet) (r *received, again bool) {
 	return r, false
 }
 
+// unanswered counts the requests of an operation that wait for their response.
+func (in *inbox) unanswered(o Operation) (n int) {
+	for _, r := range in.recent {
+		if r.response == nil && r.packet.Operation == o {
+			n++
+		}
+	}
+	return n
+}
+
 // find returns the unanswered request with that ref.
 func (in *inbox) find(ref uint64) *received {
 	for _, r := range in.recent {
-		if r.ref == ref && r.response == nil {
+		if ref >= r.ref && ref < r.ref+uint64(max(len(r.parts), 1)) && r.ref != 0 && r.response == nil {
 			return r
 		}
 	}
@@ -133,7 +156,7 @@ func (in *inbox) find(ref uint64) *received {
 func (in *inbox) forget(r *received) {
 	for i, s := range in.recent {
 		if s == r {
-			in.recent = append(in.recent[:i:i], in.recent[i+1:]...)
+			in.recent = slices.Delete(in.recent, i, i+1)
 			return
 		}
 	}
