@@ -18,6 +18,15 @@ func TestNPMESME(t *testing.T) {
 	testESME(t, func(t *testing.T, port string) *peer { return npmPeer(t, true, "esme", port) })
 }
 
+// The npm package smpp is the SMSC of our edge.
+func TestNPMSMSC(t *testing.T) {
+	for _, window := range []int{1, 10} {
+		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
+			testSMSC(t, window, func(t *testing.T) *peer { return npmPeer(t, false, "smsc") })
+		})
+	}
+}
+
 func npmPeer(t *testing.T, isESME bool, args ...string) *peer {
 	t.Helper()
 	node, modules := need.Program(t, "node"), npmModules(t)
