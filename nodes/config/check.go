@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/ringway-im/ringway/smsc/conn"
 )
 
 // forms are the syntaxes that the form tag names; path is beside them.
@@ -17,9 +21,11 @@ var forms = map[string]func(string) (problem, remedy string){
 	"address": dialAddress,
 	"name": pattern(`^[a-z0-9][a-z0-9._-]{0,62}$`, "is no name",
 		"use at most 63 of a-z, 0-9, dot, underscore and hyphen, a letter or digit first"),
-	"prefix": pattern(`^\+[0-9]{0,15}$`, "is no prefix of an international number", "write + and digits, as in \"+63917\""),
-	"number": pattern(`^[0-9]{1,20}$`, "is no originator number", "write at most 20 digits without +, in quotes"),
-	"word":   pattern(`^[a-z0-9_]+$`, "is no name of a congestion control", "see sysctl net.ipv4.tcp_available_congestion_control"),
+	"prefix":  pattern(`^\+[0-9]{0,15}$`, "is no prefix of an international number", "write + and digits, as in \"+63917\""),
+	"number":  pattern(`^[0-9]{1,20}$`, "is no originator number", "write at most 20 digits without +, in quotes"),
+	"country": pattern(`^[1-9][0-9]{0,2}$`, "is no calling code", "write its digits in quotes, as in \"63\""),
+	"trunk":   pattern(`^[0-9]{1,3}$`, "is no trunk prefix", "write its digits in quotes, as in \"0\""),
+	"word":    pattern(`^[a-z0-9_]+$`, "is no name of a congestion control", "see sysctl net.ipv4.tcp_available_congestion_control"),
 }
 
 func pattern(expr, problem, remedy string) func(string) (string, string) {
@@ -72,6 +78,12 @@ func (l *loader) rules(v reflect.Value, key string, tag reflect.StructTag) {
 			} else {
 				l.scalarRules(v.Index(i), at, tag)
 			}
+		}
+	case v.Kind() == reflect.Map:
+		for _, name := range v.MapKeys() {
+			value := reflect.New(v.Type().Elem()).Elem()
+			value.Set(v.MapIndex(name))
+			l.scalarRules(value, join(key, name.String()), tag)
 		}
 	case v.Kind() != reflect.String || v.String() != "" || l.given(key):
 		l.scalarRules(v, key, tag)
@@ -229,9 +241,23 @@ func (l *loader) checkEdge(e *Edge) {
 	if e.SMSC.Protocol == "smpp" && e.SMSC.Receive == "poll" {
 		l.fail("smsc.receive", "SMPP has no polling", "write push; poll is for CIMD2 retrieving accounts")
 	}
-	if e.Retry.First > e.Retry.Max {
-		l.fail("retry.first", fmt.Sprintf("%v is more than retry.max, %v", e.Retry.First, e.Retry.Max), "let the first wait be the shortest")
+	if e.SMSC.Protocol == "cimd2" && e.SMSC.Window > 128 {
+		l.fail("smsc.window", fmt.Sprintf("%d is more than CIMD2 can: its numbers allow 128", e.SMSC.Window), "write 1 to 128")
 	}
+	for _, p := range []struct {
+		key        string
+		first, max time.Duration
+	}{
+		{"retry", e.Retry.First, e.Retry.Max},
+		{"smsc.throttle", e.SMSC.Throttle.First, e.SMSC.Throttle.Max},
+		{"smsc.redial", e.SMSC.Redial.First, e.SMSC.Redial.Max},
+		{"smsc.refused", e.SMSC.Refused.First, e.SMSC.Refused.Max},
+	} {
+		if p.first > p.max {
+			l.fail(p.key+".first", fmt.Sprintf("%v is more than %s.max, %v", p.first, p.key, p.max), "let the first wait be the shortest")
+		}
+	}
+	l.checkQuirks(&e.SMSC)
 	submits := false
 	for i := range e.SMSC.Binds {
 		submits = l.checkBind(e.SMSC.Protocol, &e.SMSC.Binds[i], fmt.Sprintf("smsc.binds[%d]", i)) || submits
@@ -259,7 +285,40 @@ func (l *loader) checkBind(protocol string, b *Bind, key string) (submits bool) 
 		b.Password, _, _ = strings.Cut(string(content), "\n")
 		b.Password = strings.TrimSuffix(b.Password, "\r")
 	}
+	l.checkAccount(protocol, b, key)
+	if b.TLS != nil {
+		l.checkBindTLS(b, key+".tls")
+	}
 	return b.Mode != "receiver"
+}
+
+// checkAccount applies the sizes of the protocols' fields: SMPP v3.4 §5.2, CIMD2's
+// parameters 010 and 011.
+func (l *loader) checkAccount(protocol string, b *Bind, key string) {
+	most := map[string]int{"user": 32, "password": 32}
+	if protocol == "smpp" {
+		most = map[string]int{"user": 15, "password": 8, "system_type": 12}
+	} else if b.SystemType != "" {
+		l.fail(key+".system_type", "CIMD2 has none", "remove it")
+	}
+	for _, f := range []struct{ name, value string }{{"user", b.User}, {"password", b.Password}, {"system_type", b.SystemType}} {
+		at := key + "." + f.name
+		if f.name == "password" && b.PasswordFile != "" {
+			at = key + ".password_file"
+		}
+		if n, limit := len(f.value), most[f.name]; n > limit && limit > 0 {
+			l.fail(at, fmt.Sprintf("has %d octets, but %s carries at most %d", n, strings.ToUpper(protocol), limit),
+				"give the one that the operator assigned; some SMSCs compare only the first "+strconv.Itoa(limit))
+		}
+	}
+}
+
+func (l *loader) checkBindTLS(b *Bind, key string) {
+	_, err := conn.TLS(*b.TLS).Config(b.Address)
+	var file *conn.TLSError
+	if errors.As(err, &file) {
+		l.fail(key+"."+file.Key, fmt.Sprintf("will not do: %v", file.Err), "name PEM files: ca of the SMSC's, cert and key of your own")
+	}
 }
 
 // checkDialling applies what an edge outside the hub's process needs besides.

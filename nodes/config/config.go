@@ -146,24 +146,65 @@ type SMSC struct {
 	Name            string        `yaml:"name" form:"name"` // receipts are matched under it; the edge's id if absent
 	Protocol        string        `yaml:"protocol" need:"say which one the SMSC speaks: cimd2 or smpp" oneof:"cimd2|smpp"`
 	Binds           []Bind        `yaml:"binds" need:"name at least one: binds: [{address: \"10.0.0.1:9971\", user: NAME, password_file: FILE}]"`
+	Profile         string        `yaml:"profile" default:"standard" oneof:"standard|smpp33|hex_ids|latin1|packed|aggregator|plain_cimd2"` // see profiles
+	Quirks          Quirks        `yaml:"quirks"`
 	Window          int           `yaml:"window" default:"1" range:"1..255"` // unanswered submits per session; 1: stop and wait
 	Rate            float64       `yaml:"rate" range:"0..1000000"`           // message parts a second, all sessions together; 0: as fast as the SMSC answers
 	Receive         string        `yaml:"receive" default:"push" oneof:"push|poll"`
+	PollEvery       time.Duration `yaml:"poll_every" default:"1s" range:"10ms..1h"`              // with receive: poll, when nothing waited
 	Unknown         string        `yaml:"unknown" default:"resend" oneof:"resend|give_up|query"` // after a submit that was never answered
 	Validity        time.Duration `yaml:"validity" default:"24h" range:"1m..1512h"`              // where the message names none
 	Receipts        bool          `yaml:"receipts" default:"true"`                               // ask for delivery receipts
 	ResponseTimeout time.Duration `yaml:"response_timeout" default:"10s" range:"10ms..10m"`      // a submit unanswered for longer is in doubt
-	KeepAlive       time.Duration `yaml:"keep_alive" default:"30s" range:"100ms..1h"`            // of silence before an enquire_link or alive
+	LoginTimeout    time.Duration `yaml:"login_timeout" default:"15s" range:"10ms..10m"`
+	LogoutTimeout   time.Duration `yaml:"logout_timeout" default:"3s" range:"10ms..1m"`
+	KeepAlive       time.Duration `yaml:"keep_alive" default:"30s" range:"100ms..1h"`     // of silence before an enquire_link or alive
+	RedeliverWithin time.Duration `yaml:"redeliver_within" default:"10m" range:"0s..48h"` // of a new login: an identical deliver is the last one again; 0: never
+	AssembleWithin  time.Duration `yaml:"assemble_within" default:"24h" range:"1s..720h"` // then a text goes on without its missing parts
+	Country         string        `yaml:"country" form:"country"`                         // calling code of handsets that come without one
+	Trunk           string        `yaml:"trunk" default:"0" form:"trunk"`                 // what national numbers begin with
+	Throttle        Throttle      `yaml:"throttle"`
+	Redial          Redial        `yaml:"redial"`
+	Refused         Refused       `yaml:"refused"`
+}
+
+// Throttle is how long a session pauses that the SMSC throttles.
+type Throttle struct {
+	First time.Duration `yaml:"first" default:"1s" range:"10ms..1h"` // doubled each time in a row
+	Max   time.Duration `yaml:"max" default:"30s" range:"10ms..1h"`
+}
+
+// Redial is how long a session waits after its line broke.
+type Redial struct {
+	First time.Duration `yaml:"first" default:"200ms" range:"10ms..1h"`
+	Max   time.Duration `yaml:"max" default:"30s" range:"10ms..1h"`
+}
+
+// Refused is how long a session waits after what a person has to mend: a login
+// refused, a certificate that will not do.
+type Refused struct {
+	First time.Duration `yaml:"first" default:"30s" range:"10ms..24h"`
+	Max   time.Duration `yaml:"max" default:"5m" range:"10ms..24h"`
 }
 
 // Bind is one login at the SMSC.
 type Bind struct {
-	Address      string `yaml:"address" need:"give the SMSC's host and port" form:"address"`
-	User         string `yaml:"user" need:"give the user (SMPP: system_id) that the operator assigned"`
-	Password     string `yaml:"password"`
-	PasswordFile string `yaml:"password_file" form:"path"` // its content, without the end of line, becomes Password
-	Sessions     int    `yaml:"sessions" default:"1" range:"1..64"`
-	Mode         string `yaml:"mode" default:"transceiver" oneof:"transceiver|transmitter|receiver"` // SMPP only
+	Address      string   `yaml:"address" need:"give the SMSC's host and port" form:"address"`
+	User         string   `yaml:"user" need:"give the user (SMPP: system_id) that the operator assigned"`
+	Password     string   `yaml:"password"`
+	PasswordFile string   `yaml:"password_file" form:"path"` // its content, without the end of line, becomes Password
+	SystemType   string   `yaml:"system_type"`               // SMPP only
+	Sessions     int      `yaml:"sessions" default:"1" range:"1..64"`
+	Mode         string   `yaml:"mode" default:"transceiver" oneof:"transceiver|transmitter|receiver"` // SMPP only
+	TLS          *BindTLS `yaml:"tls"`                                                                 // nil: plain TCP
+}
+
+// BindTLS names the PEM files of a session over TLS.
+type BindTLS struct {
+	CA         string `yaml:"ca" form:"path"`   // of the SMSC; empty: those that the system trusts
+	Cert       string `yaml:"cert" form:"path"` // our own, where the SMSC asks for one
+	Key        string `yaml:"key" form:"path"`
+	ServerName string `yaml:"server_name"` // that the SMSC's certificate is for; the address's host if absent
 }
 
 // Spill bounds what waits behind the up ring on disk; then the SMSC keeps the rest.
@@ -175,5 +216,6 @@ type Spill struct {
 type Retry struct {
 	First    time.Duration `yaml:"first" default:"5s" range:"10ms..24h"`   // doubled with each attempt
 	Max      time.Duration `yaml:"max" default:"10m" range:"10ms..24h"`    // between two attempts
+	Attempts int           `yaml:"attempts" range:"0..1000000"`            // refusals in a row after which it has failed; 0: only its validity counts
 	Messages int           `yaml:"messages" default:"1000000" range:"1.."` // that may wait
 }

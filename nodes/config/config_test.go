@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -270,4 +271,125 @@ func FuzzLoad(f *testing.F) {
 		_, _ = config.LoadHub(file)
 		_, _ = config.LoadEdge(file)
 	})
+}
+
+// smscYAML is an edge's file with these lines under smsc, of protocol.
+func smscYAML(protocol, lines string) string {
+	s := strings.Replace(edgeYAML, "protocol: cimd2", "protocol: "+protocol, 1)
+	return s + lines
+}
+
+func TestQuirks(t *testing.T) {
+	standard := config.Quirks{ReceiptIDs: "text", Alphabet: "gsm", LongTexts: "udh", Numbers: "ton"}
+	change := func(f func(*config.Quirks)) config.Quirks { q := standard; f(&q); return q }
+	for _, c := range []struct {
+		name, protocol, lines string
+		want                  config.Quirks
+	}{
+		{"none", "smpp", "", standard},
+		{"smpp33", "smpp", "  profile: smpp33", change(func(q *config.Quirks) { q.NoTLVs, q.ReceiptIDs = true, "hex_to_decimal" })},
+		{"a key overrules the profile", "smpp", "  profile: smpp33\n  quirks: {no_tlvs: false}", change(func(q *config.Quirks) { q.ReceiptIDs = "hex_to_decimal" })},
+		{"even with the default", "smpp", "  profile: smpp33\n  quirks: {receipt_ids: text}", change(func(q *config.Quirks) { q.NoTLVs = true })},
+		{"aggregator", "smpp", "  profile: aggregator", change(func(q *config.Quirks) { q.LongTexts, q.Numbers = "sar", "plain" })},
+		{"plain_cimd2", "cimd2", "  profile: plain_cimd2", change(func(q *config.Quirks) { q.NoChecksum, q.NoLogoutAnswer = true, true })},
+		{"latin1", "cimd2", "  profile: latin1", change(func(q *config.Quirks) { q.Alphabet = "latin1" })},
+		{"packed", "smpp", "  profile: packed", change(func(q *config.Quirks) { q.Packed = true })},
+		{"hex_ids", "smpp", "  profile: hex_ids", change(func(q *config.Quirks) { q.ReceiptIDs = "hex_to_decimal" })},
+		{"single keys", "smpp", `  quirks:
+    receipt_ids: decimal_to_hex
+    long_texts: udh16
+    national: [turkish, spanish]
+    service_type: CMT
+    fates: {0x45: permanent, 1024: throttled}`, change(func(q *config.Quirks) {
+			q.ReceiptIDs, q.LongTexts, q.National, q.ServiceType = "decimal_to_hex", "udh16", []string{"turkish", "spanish"}, "CMT"
+			q.Fates = map[string]string{"0x45": "permanent", "1024": "throttled"}
+		})},
+	} {
+		e, err := config.LoadEdge(write(t, t.TempDir(), "edge.yaml", smscYAML(c.protocol, c.lines)))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if !reflect.DeepEqual(e.SMSC.Quirks, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.name, e.SMSC.Quirks, c.want)
+		}
+	}
+}
+
+func TestQuirksFromTheEnvironment(t *testing.T) {
+	t.Setenv("RINGWAY_SMSC_QUIRKS_FATES", "0x45:permanent, 7:session")
+	t.Setenv("RINGWAY_SMSC_QUIRKS_NO_TLVS", "false")
+	e, err := config.LoadEdge(write(t, t.TempDir(), "edge.yaml", smscYAML("smpp", "  profile: smpp33")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := e.SMSC.Quirks; q.NoTLVs || !reflect.DeepEqual(q.Fates, map[string]string{"0x45": "permanent", "7": "session"}) {
+		t.Errorf("%+v", q)
+	}
+}
+
+// What does not go is refused, and the message says what does.
+func TestSMSCRefused(t *testing.T) {
+	for _, c := range []struct{ protocol, lines, key, says string }{
+		{"smpp", "  profile: kannel", "smsc.profile", "standard, or smpp33, or hex_ids"},
+		{"cimd2", "  profile: smpp33", "smsc.profile", "is for smpp"},
+		{"smpp", "  profile: plain_cimd2", "smsc.profile", "is for cimd2"},
+		{"smpp", "  quirks: {receipt_ids: hex}", "smsc.quirks.receipt_ids", "text, or hex_to_decimal, or decimal_to_hex"},
+		{"smpp", "  quirks: {alphabet: utf8}", "smsc.quirks.alphabet", "gsm, or latin1, or ascii"},
+		{"smpp", "  quirks: {long_texts: tlv}", "smsc.quirks.long_texts", "udh, or udh16, or sar, or payload"},
+		{"smpp", "  quirks: {numbers: national}", "smsc.quirks.numbers", "ton, or plus, or plain"},
+		{"smpp", "  quirks: {national: [klingon]}", "smsc.quirks.national[0]", "turkish, or spanish, or portuguese"},
+		{"smpp", "  quirks: {fates: {0x45: fatal}}", "smsc.quirks.fates.0x45", "temporary, or permanent, or throttled, or session"},
+		{"smpp", "  quirks: {fates: {ESME_RSYSERR: temporary}}", "smsc.quirks.fates.ESME_RSYSERR", "write the number"},
+		{"smpp", "  quirks: {fates: [0x45]}", "smsc.quirks.fates", "{a: b}"},
+		{"smpp", "  quirks: {no_checksum: true}", "smsc.quirks.no_checksum", "is for cimd2"},
+		{"cimd2", "  quirks: {packed: true}", "smsc.quirks.packed", "is for smpp"},
+		{"cimd2", "  quirks: {long_texts: sar}", "smsc.quirks.long_texts", "is for smpp"},
+		{"smpp", "  quirks: {long_texts: sar, no_tlvs: true}", "smsc.quirks.long_texts", "no_tlvs"},
+		{"smpp", "  quirks: {long_texts: payload, national: [turkish]}", "smsc.quirks.national", "user data header"},
+		{"smpp", "  quirks: {packed: true, alphabet: latin1}", "smsc.quirks.packed", "alphabet: gsm"},
+		{"smpp", "  quirks: {service_type: TOOLONG}", "smsc.quirks.service_type", "5"},
+		{"cimd2", "  window: 200", "smsc.window", "128"},
+		{"smpp", "  country: \"+63\"", "smsc.country", "calling code"},
+		{"smpp", "  throttle: {first: 2m}", "smsc.throttle.first", "more than smsc.throttle.max"},
+		{"smpp", "  redial: {first: 2m}", "smsc.redial.first", "more than smsc.redial.max"},
+		{"smpp", "  redeliver_within: 99h", "smsc.redeliver_within", "0s to 48h"},
+	} {
+		_, err := config.LoadEdge(write(t, t.TempDir(), "edge.yaml", smscYAML(c.protocol, c.lines)))
+		var e *config.Error
+		if !errors.As(err, &e) || e.Key != c.key || !strings.Contains(e.Error(), c.says) {
+			t.Errorf("%s: %v, want %s: ...%s", c.lines, err, c.key, c.says)
+		}
+	}
+}
+
+func TestBinds(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "secret", "much-too-long\n")
+	write(t, dir, "empty.crt", "")
+	const account = `- {address: "127.0.0.1:9971", user: ringway, password: secret}`
+	for _, c := range []struct{ protocol, bind, key, says string }{
+		{"smpp", `- {address: "a:1", user: u, password: ninechars}`, "smsc.binds[0].password", "has 9 octets, but SMPP carries at most 8"},
+		{"smpp", `- {address: "a:1", user: u, password: eightchr}`, "", ""},
+		{"cimd2", `- {address: "a:1", user: u, password: ninechars}`, "", ""},
+		{"smpp", `- {address: "a:1", user: u, password_file: secret}`, "smsc.binds[0].password_file", "has 13 octets"},
+		{"smpp", `- {address: "a:1", user: sixteen-letters-, password: p}`, "smsc.binds[0].user", "at most 15"},
+		{"smpp", `- {address: "a:1", user: u, password: p, system_type: thirteen-char}`, "smsc.binds[0].system_type", "at most 12"},
+		{"cimd2", `- {address: "a:1", user: u, password: p, system_type: x}`, "smsc.binds[0].system_type", "CIMD2 has none"},
+		{"smpp", `- {address: "a:1", user: u, password: p, tls: {}}`, "", ""},
+		{"smpp", `- {address: "a:1", user: u, password: p, tls: {ca: none.crt}}`, "smsc.binds[0].tls.ca", "no such file"},
+		{"smpp", `- {address: "a:1", user: u, password: p, tls: {ca: empty.crt}}`, "smsc.binds[0].tls.ca", "holds no certificate"},
+		{"smpp", `- {address: "a:1", user: u, password: p, tls: {cert: empty.crt}}`, "smsc.binds[0].tls.key", "missing beside cert"},
+		{"smpp", `- {address: "a:1", user: u, password: p, tls: {name: x}}`, "smsc.binds[0].tls.name", "server_name"},
+	} {
+		yaml := strings.Replace(smscYAML(c.protocol, ""), account, c.bind, 1)
+		_, err := config.LoadEdge(write(t, dir, "edge.yaml", yaml))
+		var e *config.Error
+		switch {
+		case c.key == "":
+			if err != nil {
+				t.Errorf("%s: %v", c.bind, err)
+			}
+		case !errors.As(err, &e) || e.Key != c.key || !strings.Contains(e.Error(), c.says):
+			t.Errorf("%s: %v, want %s: ...%s", c.bind, err, c.key, c.says)
+		}
+	}
 }

@@ -236,6 +236,21 @@ func (l *loader) decode(v reflect.Value, n *yaml.Node, key string) {
 			}
 			l.decode(v.Index(i), item, at)
 		}
+	case reflect.Map: // of texts
+		if n.Kind != yaml.MappingNode {
+			l.fail(key, "must hold pairs", "write {a: b}, or one pair a line")
+			return
+		}
+		v.Set(reflect.MakeMap(v.Type()))
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			name, value := n.Content[i], n.Content[i+1]
+			at := join(key, name.Value)
+			if line, twice := l.lines[at]; twice {
+				l.fail(at, fmt.Sprintf("stands twice, first in line %d", line), "keep one")
+			}
+			l.lines[at] = name.Line
+			v.SetMapIndex(reflect.ValueOf(name.Value), reflect.ValueOf(value.Value))
+		}
 	default:
 		if n.Kind != yaml.ScalarNode {
 			l.fail(key, "must be a single value", "write it after the key, on the same line")
@@ -347,6 +362,16 @@ func (l *loader) environment(v reflect.Value, key string) {
 			for i, item := range items {
 				l.vars[fmt.Sprintf("%s[%d]", at, i)] = name
 				field.Index(i).SetString(strings.TrimSpace(item))
+			}
+			continue
+		}
+		if field.Kind() == reflect.Map {
+			field.Set(reflect.MakeMap(field.Type()))
+			for _, pair := range strings.Split(text, ",") {
+				key, value, _ := strings.Cut(pair, ":")
+				key = strings.TrimSpace(key)
+				l.vars[join(at, key)] = name
+				field.SetMapIndex(reflect.ValueOf(key), reflect.ValueOf(strings.TrimSpace(value)))
 			}
 			continue
 		}

@@ -29,7 +29,6 @@ import (
 	"github.com/ringway-im/ringway/nodes/store/kv"
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/cimd2"
-	"github.com/ringway-im/ringway/smsc/conn"
 	"github.com/ringway-im/ringway/smsc/session"
 	"github.com/ringway-im/ringway/smsc/smpp"
 )
@@ -144,15 +143,16 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 
 	inlet := root.Spawn(session.NewInlet(session.InletConfig{
 		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages,
-		AssembleWithin: 24 * time.Hour, MaxTexts: 100_000, RedeliverWithin: 10 * time.Minute,
+		AssembleWithin: cfg.SMSC.AssembleWithin, MaxTexts: 100_000, RedeliverWithin: cfg.SMSC.RedeliverWithin,
+		Numbers:      session.Numbers{Country: cfg.SMSC.Country, Trunk: cfg.SMSC.Trunk},
 		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Metrics: e.smsc, Logger: e.log,
 	}))
 	e.outlet = root.Spawn(session.NewOutlet(session.OutletConfig{
 		SMSC: cfg.SMSC.Name, Sessions: sessions(cfg.SMSC, protocol), Inlet: inlet, Journal: e.store,
 		Window: cfg.SMSC.Window, Rate: cfg.SMSC.Rate, Unknown: session.Unknown(cfg.SMSC.Unknown),
 		Validity: cfg.SMSC.Validity, Receipts: cfg.SMSC.Receipts, ReceiptsAfter: 24 * time.Hour,
-		Throttle: session.Backoff{First: time.Second, Max: 30 * time.Second},
-		Retry:    session.Backoff{First: cfg.Retry.First, Max: cfg.Retry.Max}, RetryMessages: cfg.Retry.Messages,
+		Encoding: encoding(cfg.SMSC.Protocol, cfg.SMSC.Quirks), Throttle: session.Backoff(cfg.SMSC.Throttle),
+		Retry: session.Backoff{First: cfg.Retry.First, Max: cfg.Retry.Max}, RetryAttempts: cfg.Retry.Attempts, RetryMessages: cfg.Retry.Messages,
 		Respawn: session.Backoff{First: time.Second, Max: 30 * time.Second},
 		Jitter:  rand.Float64, Metrics: e.smsc, Logger: e.log,
 	}))
@@ -176,27 +176,6 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 	events := root.Spawn(link.NewStatusLog(link.StatusLogConfig{Journal: e.store, Session: e.session, Log: e.log}))
 	root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: events})
 	e.spawned = []*actor.PID{supervisor, e.session, events, e.mirror, e.buffer, inlet, dialer}
-}
-
-// sessions lists the logins at the SMSC. Their names stand in the journal.
-func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
-	var all []session.Config
-	for i, b := range cfg.Binds {
-		for k := range b.Sessions {
-			all = append(all, session.Config{
-				Name: fmt.Sprintf("%s-%d-%d", cfg.Name, i+1, k+1), Address: b.Address, Protocol: protocol,
-				Machine: smsc.Config{
-					User: b.User, Password: b.Password, Mode: b.Mode, Window: cfg.Window, Poll: cfg.Receive == "poll",
-					PollEvery: time.Second, KeepAlive: cfg.KeepAlive, ResponseTimeout: cfg.ResponseTimeout,
-					LoginTimeout: 15 * time.Second, LogoutTimeout: 3 * time.Second, DefaultValidity: cfg.Validity,
-				},
-				Dial: conn.Dialer(b.Address), DialTimeout: 10 * time.Second,
-				Redial:     session.Backoff{First: 200 * time.Millisecond, Max: 30 * time.Second},
-				RedialSlow: session.Backoff{First: 30 * time.Second, Max: 5 * time.Minute},
-			})
-		}
-	}
-	return all
 }
 
 // Run returns when ctx is done and all is shut down, or with the reason why it

@@ -146,7 +146,7 @@ func (c *bareClient) run(n int) time.Duration {
 	began := time.Now()
 	record := make([]byte, 250)
 	for i := range n {
-		parts, err := cut(message(uint64(i), "+639170000001", "good morning"), 0, false)
+		parts, err := Encoding{}.cut(message(uint64(i), "+639170000001", "good morning"), 0, false)
 		if err != nil {
 			c.b.Fatal(err)
 		}

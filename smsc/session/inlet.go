@@ -31,6 +31,7 @@ type InletConfig struct {
 	// redelivery of its last deliver is swallowed; 0: not at all. SMPP has no
 	// timestamp to tell a redelivery from a person who says the same again.
 	RedeliverWithin time.Duration
+	Numbers         Numbers       // of the handsets
 	ParkReceipts    time.Duration // how long a receipt waits for its part (validity and 24 h)
 	MaxParked       int
 	NewID           func() []byte // 16 octets; nil: random
@@ -240,6 +241,7 @@ func (n *inlet) note(session, key string, content uint64) map[string][]byte {
 func (n *inlet) onDelivered(m delivered) {
 	in := &intake{from: m.session, taken: taken{m.round, m.ref, true}}
 	part, content := m.deliver.Part, hash(m.deliver)
+	part.From = n.cfg.Numbers.handset(part.From)
 	surely, possibly := n.again(clean(m.deliver.Key), content)
 	if surely {
 		n.cfg.Metrics.Redelivered()

@@ -21,8 +21,9 @@ import (
 // Unknown is what follows a submit that was never answered (I7).
 type Unknown string
 
-// The policies. Query asks the SMSC first where the protocol can; a submit that
-// was never answered has no id to ask about, so that today it is Resend.
+// The policies. Query asks the SMSC first where the protocol can. Neither of the
+// two can: SMPP's query_sm and CIMD2's enquire name a message by the id that the
+// response would have given. So Query is Resend, and the log says why.
 const (
 	Resend Unknown = "resend"
 	GiveUp Unknown = "give_up"
@@ -35,9 +36,10 @@ type OutletConfig struct {
 	Sessions []Config
 	Inlet    *actor.PID // what the sessions receive goes there
 	Journal  journal.Outlet
-	Window   int           // parts of different recipients under way on one session; 1: stop and wait
-	Rate     float64       // parts a second over all sessions, paced evenly; 0: as fast as they are answered
-	Unknown  Unknown       // "": Resend
+	Window   int     // parts of different recipients under way on one session; 1: stop and wait
+	Rate     float64 // parts a second over all sessions, paced evenly; 0: as fast as they are answered
+	Unknown  Unknown // "": Resend
+	Encoding Encoding
 	Validity time.Duration // of a message without a deadline; 0: for ever
 	Receipts bool          // ask the SMSC for them
 	// ReceiptsAfter is how long after a message's deadline its receipt is still
@@ -45,6 +47,7 @@ type OutletConfig struct {
 	ReceiptsAfter time.Duration
 	Throttle      Backoff // of a session that the SMSC throttles, e.g. 1 s to 30 s
 	Retry         Backoff // of a message refused for now, e.g. 30 s to 30 min
+	RetryAttempts int     // refusals in a row after which it has failed; 0: only its deadline ends it
 	RetryMessages int     // bound of the retry queue; what is beyond waits in its slot
 	Respawn       Backoff // of a session actor that failed
 	Jitter        func() float64
@@ -440,6 +443,10 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 	case smsc.Temporary:
 		l.throttled = 0
 		j.task.Refusals++
+		if o.cfg.RetryAttempts > 0 && int(j.task.Refusals) >= o.cfg.RetryAttempts {
+			o.reject(t, j, out)
+			return
+		}
 		j.task.RetryAt = now.Add(o.cfg.Retry.After(int(j.task.Refusals)-1, o.cfg.Jitter()))
 		o.plan.hold(j, j.task.RetryAt)
 		for _, each := range slices.Clone(j.lane.jobs) {
@@ -447,8 +454,7 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 		}
 	case smsc.Permanent:
 		l.throttled = 0
-		j.task.Parts = append(j.task.Parts, journal.PartDone{State: messages.State_FAILED})
-		o.finish(t, j, messages.State_FAILED, &messages.Reason{Code: "rejected", SmscCode: out.Code, Text: out.Text})
+		o.reject(t, j, out)
 	case smsc.Throttled:
 		if l.paused.IsZero() { // one step for all that were under way
 			pause := o.cfg.Throttle.After(l.throttled, o.cfg.Jitter())
@@ -466,6 +472,12 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 			o.keep(l, j)
 		}
 	}
+}
+
+// reject ends j: the SMSC has refused its next part for good, or often enough.
+func (o *outlet) reject(t *turn, j *job, out smsc.Outcome) {
+	j.task.Parts = append(j.task.Parts, journal.PartDone{State: messages.State_FAILED})
+	o.finish(t, j, messages.State_FAILED, &messages.Reason{Code: "rejected", SmscCode: out.Code, Text: out.Text})
 }
 
 // keep puts j first again: on its session, or wherever it may go when that has closed.
@@ -498,6 +510,9 @@ func (o *outlet) partDone(t *turn, j *job, part journal.PartDone) (finished bool
 // says whether j is finished.
 func (o *outlet) doubt(t *turn, j *job, session, why string) (finished bool) {
 	again := o.cfg.Unknown != GiveUp
+	if o.cfg.Unknown == Query {
+		why += "; it has no id to query it by, so it is sent again"
+	}
 	o.cfg.Metrics.Doubt(session, again)
 	o.cfg.Logger.Warn("a submit was never answered: the SMSC may have taken it or not", zap.String("smsc", o.cfg.SMSC),
 		zap.String("session", session), zap.String("id", hex.EncodeToString(j.task.ID)), zap.Int("part", len(j.task.Parts)),
@@ -523,7 +538,7 @@ func (o *outlet) encode(t *turn, j *job) bool {
 		return true
 	}
 	var err error
-	if j.parts, err = cut(j.message, j.task.Reference, o.cfg.Receipts); err != nil {
+	if j.parts, err = o.cfg.Encoding.cut(j.message, j.task.Reference, o.cfg.Receipts); err != nil {
 		o.finish(t, j, messages.State_FAILED, &messages.Reason{Code: "not_encodable", Text: err.Error()})
 		return false
 	}

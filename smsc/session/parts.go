@@ -1,6 +1,7 @@
 package session
 
 import (
+	"hash/fnv"
 	"strings"
 	"time"
 
@@ -9,26 +10,59 @@ import (
 	"github.com/ringway-im/ringway/smsc/text"
 )
 
+// Encoding is how texts become parts for an SMSC. The zero value is GSM 7-bit
+// where possible, else UCS2, with 8-bit references.
+type Encoding struct {
+	Alphabet  smsc.Alphabet   // in which the SMSC takes GSM7: what it lacks goes as UCS2
+	National  []text.Language // shift tables that the handsets know
+	LongTexts smsc.LongTexts  // LongPayload: a long text is one part, whatever its length
+	Wide      bool            // 16-bit references: they collide less, a part holds an octet less
+}
+
 // cut makes a message's parts. reference is that of the concatenation. The
 // error is text.ErrNotUTF8 or wraps text.ErrTooLong.
-func cut(m *messages.Message, reference uint8, receipts bool) ([]smsc.Part, error) {
-	coding, data, err := text.Encode(m.GetText())
+func (e Encoding) cut(m *messages.Message, reference uint8, receipts bool) ([]smsc.Part, error) {
+	encoded, err := e.encode(m.GetText())
 	if err != nil {
 		return nil, err
 	}
-	pieces, err := text.Split(coding, data, text.Reference{Number: uint16(reference)})
+	ref := text.Reference{Number: uint16(reference), Wide: e.Wide}
+	if e.Wide { // the same after a restart, and seldom that of another text
+		h := fnv.New32a()
+		_, _ = h.Write(m.GetId())
+		ref.Number |= uint16(h.Sum32()) << 8
+	}
+	pieces, err := encoded.Split(ref)
 	if err != nil {
 		return nil, err
+	}
+	if e.LongTexts == smsc.LongPayload && len(pieces) > 1 {
+		pieces = []text.Piece{{Data: encoded.Data}}
 	}
 	parts := make([]smsc.Part, len(pieces))
 	for i, p := range pieces {
 		parts[i] = smsc.Part{
 			From: smsc.ParseAddress(m.GetOriginator()), To: smsc.ParseAddress(m.GetTo()),
-			Coding: coding, Class: -1, UDH: p.UDH, Data: p.Data,
+			Coding: encoded.Coding, Class: -1, UDH: p.UDH, Data: p.Data,
 			Report: receipts, More: i+1 < len(pieces),
 		}
 	}
 	return parts, nil
+}
+
+func (e Encoding) encode(s string) (text.Encoded, error) {
+	encoded, err := text.EncodeFor(s, e.National...)
+	if err != nil || encoded.Coding != text.GSM7 || e.Alphabet == smsc.AlphabetGSM {
+		return encoded, err
+	}
+	limit := rune(0xFF)
+	if e.Alphabet == smsc.AlphabetASCII {
+		limit = 0x7F
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r > limit }) {
+		return text.Encoded{Coding: text.UCS2, Data: text.EncodeUCS2(s)}, nil
+	}
+	return encoded, nil
 }
 
 // deadline is when m is worth nothing any more: its own, else validity after

@@ -348,7 +348,11 @@ func (s *session) onClosed(ctx actor.Context, m conn.Closed) {
 		s.broken = 0
 	}
 	var pause time.Duration
-	if s.retry == smsc.RetrySlow {
+	if remedy := conn.TLSRemedy(why); remedy != "" {
+		pause = s.cfg.RedialSlow.After(s.refused, s.jitter())
+		s.refused++
+		s.log.Warn("TLS with the SMSC failed; trying again later", zap.String("remedy", remedy), zap.Error(why), zap.Duration("again_in", pause))
+	} else if s.retry == smsc.RetrySlow {
 		pause = s.cfg.RedialSlow.After(s.refused, s.jitter())
 		s.refused++
 		s.log.Warn("the SMSC refuses the login: check user, password and what the operator allows; trying again later",

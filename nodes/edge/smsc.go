@@ -1,0 +1,80 @@
+package edge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ringway-im/ringway/nodes/config"
+	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/conn"
+	"github.com/ringway-im/ringway/smsc/session"
+	"github.com/ringway-im/ringway/smsc/text"
+)
+
+// sessions lists the logins at the SMSC. Their names stand in the journal.
+func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
+	var all []session.Config
+	for i, b := range cfg.Binds {
+		dial := conn.Dialer(b.Address)
+		if b.TLS != nil {
+			dial = conn.TLSDialer(b.Address, conn.TLS(*b.TLS))
+		}
+		for k := range b.Sessions {
+			all = append(all, session.Config{
+				Name: fmt.Sprintf("%s-%d-%d", cfg.Name, i+1, k+1), Address: b.Address, Protocol: protocol,
+				Machine: smsc.Config{
+					User: b.User, Password: b.Password, Mode: b.Mode, SystemType: b.SystemType,
+					Window: cfg.Window, Poll: cfg.Receive == "poll", PollEvery: cfg.PollEvery,
+					KeepAlive: cfg.KeepAlive, ResponseTimeout: cfg.ResponseTimeout,
+					LoginTimeout: cfg.LoginTimeout, LogoutTimeout: cfg.LogoutTimeout, DefaultValidity: cfg.Validity,
+					Quirks: quirks(cfg.Quirks),
+				},
+				Dial: dial, DialTimeout: 10 * time.Second,
+				Redial: session.Backoff(cfg.Redial), RedialSlow: session.Backoff(cfg.Refused),
+			})
+		}
+	}
+	return all
+}
+
+// The words of the configuration. What is not among them it has refused.
+var (
+	receiptIDs = map[string]smsc.IDForm{"hex_to_decimal": smsc.IDHexToDecimal, "decimal_to_hex": smsc.IDDecimalToHex}
+	alphabets  = map[string]smsc.Alphabet{"latin1": smsc.AlphabetLatin1, "ascii": smsc.AlphabetASCII}
+	longTexts  = map[string]smsc.LongTexts{"sar": smsc.LongSAR, "payload": smsc.LongPayload}
+	numbers    = map[string]smsc.Numbers{"plus": smsc.NumbersPlus, "plain": smsc.NumbersPlain}
+	fates      = map[string]smsc.Fate{
+		"temporary": smsc.Temporary, "permanent": smsc.Permanent, "throttled": smsc.Throttled, "session": smsc.BadSession,
+	}
+)
+
+func quirks(q config.Quirks) smsc.Quirks {
+	to := smsc.Quirks{
+		ReceiptIDs: receiptIDs[q.ReceiptIDs], Alphabet: alphabets[q.Alphabet], Packed: q.Packed, LongTexts: longTexts[q.LongTexts],
+		Numbers: numbers[q.Numbers], NoTLVs: q.NoTLVs, NoLogoutAnswer: q.NoLogoutAnswer, NoChecksum: q.NoChecksum, ServiceType: q.ServiceType,
+	}
+	for text, fate := range q.Fates {
+		if code, err := config.ParseCode(text); err == nil {
+			if to.Fates == nil {
+				to.Fates = map[uint32]smsc.Fate{}
+			}
+			to.Fates[code] = fates[fate]
+		}
+	}
+	return to
+}
+
+// encoding is how texts are cut into parts for this SMSC.
+// CIMD2 has escapes for what the SMSC's alphabet lacks.
+func encoding(protocol string, q config.Quirks) session.Encoding {
+	to := session.Encoding{LongTexts: longTexts[q.LongTexts], Wide: q.LongTexts == "udh16"}
+	if protocol == "smpp" {
+		to.Alphabet = alphabets[q.Alphabet]
+	}
+	for _, name := range q.National {
+		if language, ok := text.ParseLanguage(name); ok {
+			to.National = append(to.National, language)
+		}
+	}
+	return to
+}
