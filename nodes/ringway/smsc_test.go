@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/nodes/simulator"
 )
 
 func TestSMSCRefuses(t *testing.T) {
@@ -21,6 +25,17 @@ func TestSMSCRefuses(t *testing.T) {
 		{"--smpp nowhere", exitConfig, "--smpp: \"nowhere\" is no address; give host:port"},
 		{"--latency=-1ms", exitConfig, "--latency: -1ms is out of range"},
 		{"--latency fast", exitConfig, "--latency"},
+		{"--window 0", exitConfig, "--window: 0"},
+		{"--validity 0s", exitConfig, "--validity: 0s is out of range"},
+		{"--sharing some", exitConfig, "--sharing"},
+		{"--tls-cert a.pem", exitConfig, "--tls-cert: certificate or key is missing"},
+		{"--tls-cert none.pem --tls-key none.pem", exitConfig, "none.pem: no such file"},
+		{"--account bob", exitConfig, "--account: \"bob\""},
+		{"--account ringway:x", exitConfig, "--account: \"ringway:x\""},
+		{"--list all", exitConfig, "--list: \"all\" is no list"},
+		{"--faults {\"boom\":1}", exitConfig, "--faults: simulator: field \"boom\" is unknown"},
+		{"--faults {\"close_rate\":7}", exitConfig, "close_rate is 7"},
+		{"--receipts {\"form\":\"verse\"}", exitConfig, "--receipts: simulator: form is \"verse\""},
 		{"--cimd2 " + taken.Addr().String(), exitFailed, "simulator: cimd2 on 127.0.0.1"},
 	}
 	for _, tt := range tests {
@@ -29,5 +44,23 @@ func TestSMSCRefuses(t *testing.T) {
 		if status != tt.status || !strings.Contains(errs.String(), tt.err) {
 			t.Errorf("smsc %s: status %d, want %d: %s", tt.args, status, tt.status, &errs)
 		}
+	}
+}
+
+func TestSMSCConfig(t *testing.T) {
+	c := smscCmd{
+		SMPP: "127.0.0.1:0", User: "ringway", Window: 3, Validity: time.Hour, RetryAfter: time.Second, Timeout: time.Second, Sharing: "last",
+		Account: []string{"bob:builder:6391,+49"}, List: []string{"all=1,+2"},
+		Faults: `{"unbind_delay":"2s","ignore_unbind":true}`, Receipts: `{"receipt_id":"hex","omit":["sub"]}`,
+	}
+	cfg, err := c.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := simulator.Account{User: "bob", Password: "builder", Numbers: []string{"6391", "+49"}}
+	if len(cfg.Accounts) != 1 || !reflect.DeepEqual(cfg.Accounts[0], want) || cfg.Sharing != simulator.ShareLast ||
+		len(cfg.Lists["all"]) != 2 || cfg.Lists["all"][1].String() != "+2" || cfg.Faults != (simulator.Faults{UnbindDelay: 2 * time.Second, IgnoreUnbind: true}) ||
+		cfg.Receipts.ReceiptID != "hex" || !reflect.DeepEqual(cfg.Receipts.Omit, []string{"sub"}) {
+		t.Errorf("got %+v", cfg)
 	}
 }

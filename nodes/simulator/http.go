@@ -3,6 +3,7 @@ package simulator
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -96,13 +97,38 @@ func statusOf(err error) int {
 
 // read reads a body into what is there already.
 func read(r *http.Request, into any) error {
-	if err := json.UnmarshalRead(r.Body, into, json.RejectUnknownMembers(true), durations); err != nil {
-		if semantic := (*json.SemanticError)(nil); errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic) {
-			return fmt.Errorf("simulator: the body: field %q is unknown: leave it out", semantic.JSONPointer.LastToken())
-		}
+	octets, err := io.ReadAll(r.Body)
+	if err != nil {
+		return fmt.Errorf("simulator: the body: %w", err)
+	}
+	if err := decode(octets, into); err != nil {
 		return fmt.Errorf("simulator: the body: %w", err)
 	}
 	return nil
+}
+
+func decode(octets []byte, into any) error {
+	err := json.Unmarshal(octets, into, json.RejectUnknownMembers(true), durations)
+	if semantic := (*json.SemanticError)(nil); errors.Is(err, json.ErrUnknownName) && errors.As(err, &semantic) {
+		return fmt.Errorf("field %q is unknown: leave it out", semantic.JSONPointer.LastToken())
+	}
+	return err
+}
+
+// ParseFaults reads what PUT /faults does, but for the latency.
+func ParseFaults(body string) (f Faults, err error) {
+	if err := decode([]byte(body), &f); err != nil {
+		return f, fmt.Errorf("simulator: %w", err)
+	}
+	return f, f.check()
+}
+
+// ParseReceipts reads what PUT /receipts does.
+func ParseReceipts(body string) (r Receipts, err error) {
+	if err := decode([]byte(body), &r); err != nil {
+		return r, fmt.Errorf("simulator: %w", err)
+	}
+	return r, r.check()
 }
 
 // durations are "1ms" in JSON. A number is taken for milliseconds.
