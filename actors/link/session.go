@@ -38,8 +38,9 @@ type SessionConfig struct {
 	Metrics    Metrics
 	Log        *zap.Logger
 
-	Heartbeat time.Duration // at least one frame each way on each stripe in this time; 0: 1 s
-	Flush     time.Duration // between two flushes; <0: RTT/40, 3 to 8 ms, and twice that while packets are lost
+	Heartbeat time.Duration  // at least one frame each way on each stripe in this time; 0: 1 s
+	Flush     time.Duration  // between two flushes; <0: RTT/40, 3 to 8 ms, and twice that while packets are lost
+	Jitter    func() float64 // 0 <= x < 1, of waits before a stripe is dialled again; nil: random
 }
 
 // Attach tells a session its ring actors, once, after they are spawned.
@@ -52,6 +53,9 @@ type Attach struct {
 func NewSession(cfg SessionConfig) *actor.Props {
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = time.Second
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = mathrand.Float64
 	}
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &session{cfg: cfg, began: time.Now()}
@@ -391,7 +395,7 @@ func (s *session) streaming(ctx actor.Context) {
 }
 
 func (s *session) redialLater(ctx actor.Context, stripe uint32) {
-	after(ctx, 200*time.Millisecond+mathrand.N(800*time.Millisecond), redialDue{s.try, stripe})
+	after(ctx, 200*time.Millisecond+time.Duration(s.cfg.Jitter()*float64(800*time.Millisecond)), redialDue{s.try, stripe})
 }
 
 // wantFlush lets what is ready wait a little for company, the longer the sooner

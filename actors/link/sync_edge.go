@@ -24,8 +24,9 @@ type EdgeSyncConfig struct {
 	Metrics                 Metrics
 	Log                     *zap.Logger
 
-	DialWithin time.Duration // of the first attempt to reach a hub; 0: 3 s
-	MaxBackOff time.Duration // between attempts; 0: 1 s. Five times that where a person has to act
+	DialWithin time.Duration  // of the first attempt to reach a hub; 0: 3 s
+	MaxBackOff time.Duration  // between attempts; 0: 1 s. Five times that where a person has to act
+	Jitter     func() float64 // 0 <= x < 1, of the back-off; nil: random
 }
 
 // EdgeJournal is the part of journal.Edge that is about the link.
@@ -43,6 +44,9 @@ func NewEdgeSync(cfg EdgeSyncConfig) *actor.Props {
 	}
 	if cfg.MaxBackOff == 0 {
 		cfg.MaxBackOff = time.Second
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = rand.Float64
 	}
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &edgeSync{cfg: cfg, rings: rings{buffer: cfg.Buffer, mirror: cfg.Mirror, sends: messages.Ring_UP}}
@@ -188,5 +192,5 @@ func (s *edgeSync) onFailed(ctx actor.Context, err error) {
 		s.cfg.Log.Info("no hub reached; trying on", zap.Error(err), zap.Int("attempts", s.failures+1))
 	}
 	s.failures++
-	after(ctx, wait/2+rand.N(wait/2+1), dialDue{})
+	after(ctx, wait/2+time.Duration(s.cfg.Jitter()*float64(wait/2+1)), dialDue{})
 }

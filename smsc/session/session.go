@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"time"
 
@@ -119,7 +118,7 @@ type session struct {
 func newSession(cfg Config, o *OutletConfig) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &session{
-			cfg: cfg, smsc: o.SMSC, metrics: o.Metrics, inlet: o.Inlet, jitter: rand.Float64,
+			cfg: cfg, smsc: o.SMSC, metrics: o.Metrics, inlet: o.Inlet, jitter: o.Jitter,
 			log: o.Logger.With(zap.String("smsc", o.SMSC), zap.String("session", cfg.Name),
 				zap.String("address", cfg.Address), zap.String("user", cfg.Machine.User)),
 			began: map[uint64]time.Time{}, open: map[uint64]struct{}{},

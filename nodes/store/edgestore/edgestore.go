@@ -148,9 +148,7 @@ func (s *Store) makeInstance() ([]byte, error) {
 	}
 	var b kv.Batch
 	b.Set(meta("instance"), instance)
-	made := make(chan error, 1)
-	s.db.Commit(&b, func(err error) { made <- err })
-	return instance, <-made
+	return instance, s.db.Wait(func(done func(error)) { s.db.Commit(&b, done) })
 }
 
 // Close commits what waits and closes.

@@ -80,9 +80,7 @@ func (r *rings) update(f func(t *tx) error, done func(error)) {
 
 // wait is update for those who may block.
 func (r *rings) wait(f func(t *tx) error) error {
-	done := make(chan error, 1)
-	r.update(f, func(err error) { done <- err })
-	return <-done
+	return r.s.db.Wait(func(done func(error)) { r.update(f, done) })
 }
 
 // Load implements journal.Origin. It waits for the disk.

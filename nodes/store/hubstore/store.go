@@ -66,6 +66,7 @@ type Options struct {
 	Slots  func(edge string) uint32 // of the edge's down ring, for Record.Slots; nil: 255
 	Fatal  func(error)              // as kv.Options.Fatal
 	Inline bool                     // as kv.Options.Inline
+	Defer  func(commit func())      // as kv.Options.Defer
 }
 
 // Store implements journal.Hub.
@@ -112,7 +113,7 @@ func Open(opts Options) (*Store, error) {
 	if opts.Slots == nil {
 		opts.Slots = func(string) uint32 { return 255 }
 	}
-	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, Inline: opts.Inline})
+	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, Inline: opts.Inline, Defer: opts.Defer})
 	if err != nil {
 		return nil, err
 	}
@@ -220,9 +221,7 @@ func (s *Store) updateSpaced(space time.Duration, f func(t *tx) error, done func
 
 // wait is update for those who may block: never on a callback's goroutine.
 func (s *Store) wait(f func(t *tx) error) error {
-	done := make(chan error, 1)
-	s.update(f, func(err error) { done <- err })
-	return <-done
+	return s.db.Wait(func(done func(error)) { s.update(f, done) })
 }
 
 func (s *Store) hide(grown []growth) {

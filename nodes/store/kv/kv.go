@@ -68,6 +68,11 @@ type Options struct {
 	// Inline commits in the caller, one write at a time; callbacks run before
 	// Commit and Update return. For single-threaded simulations.
 	Inline bool
+
+	// Defer takes the place of the committer's goroutine, for single-threaded
+	// simulations: it is called when writes begin to wait, and has commit called
+	// once, later, which writes all that waits as a group and runs the callbacks.
+	Defer func(commit func())
 }
 
 // DB is the store. Its methods may be called by any goroutine.
@@ -87,6 +92,7 @@ type DB struct {
 	queue   []request
 	queued  int           // bytes in queue and in the group being written
 	space   time.Duration // least of the queue's
+	late    bool          // Options.Defer has been called and not yet called back
 	began   time.Time     // of the last group
 	alarm   *time.Timer   // wakes the committer when a spaced write is due
 	open    bool
@@ -201,6 +207,9 @@ func (d *DB) Close() error {
 	d.mu.Unlock()
 
 	d.committer.Wait()
+	if d.opts.Defer != nil {
+		d.commitWaiting()
+	}
 	d.readers.Wait()
 	d.committing.Lock()
 	defer d.committing.Unlock()
@@ -241,7 +250,43 @@ func (d *DB) submit(r request) {
 	d.space = min(d.space, r.space)
 	d.queue = append(d.queue, r)
 	d.arrived.Signal()
+	d.unlockAndDefer()
+}
+
+// unlockAndDefer has what waits committed where there is no committer.
+func (d *DB) unlockAndDefer() {
+	ask := d.opts.Defer != nil && !d.late && len(d.queue) > 0
+	d.late = d.late || ask
 	d.mu.Unlock()
+	if ask {
+		d.opts.Defer(d.commitWaiting)
+	}
+}
+
+// commitWaiting is a turn of the committer's, for Options.Defer.
+func (d *DB) commitWaiting() {
+	d.mu.Lock()
+	d.late = false
+	if len(d.queue) == 0 {
+		d.mu.Unlock()
+		return
+	}
+	group := d.cut()
+	d.mu.Unlock()
+	d.write(group)
+	d.mu.Lock()
+	d.unlockAndDefer()
+}
+
+// Wait runs write, which is to call Commit or Update with done, and returns what
+// done was told. Never on a callback's goroutine.
+func (d *DB) Wait(write func(done func(error))) error {
+	told := make(chan error, 1)
+	write(func(err error) { told <- err })
+	for d.opts.Defer != nil && len(told) == 0 {
+		d.commitWaiting()
+	}
+	return <-told
 }
 
 // refusal is why nothing can be done any more; the caller holds mu.
@@ -280,6 +325,11 @@ func (d *DB) take() []request {
 		}
 		d.arrived.Wait()
 	}
+	return d.cut()
+}
+
+// cut takes as many of the queue as fit in a group. The caller holds mu.
+func (d *DB) cut() []request {
 	d.began = time.Now()
 	n, size := 1, d.queue[0].bytes
 	for n < len(d.queue) && size+d.queue[n].bytes <= maxGroupBytes {

@@ -82,7 +82,7 @@ func Open(opts Options) (*DB, error) {
 	d.mu.Lock()
 	d.open = true
 	d.mu.Unlock()
-	if !opts.Inline {
+	if !opts.Inline && opts.Defer == nil {
 		d.committer.Go(d.commitLoop)
 	}
 	return d, nil
