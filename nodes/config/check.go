@@ -257,6 +257,9 @@ func (l *loader) checkEdge(e *Edge) {
 			l.fail(p.key+".first", fmt.Sprintf("%v is more than %s.max, %v", p.first, p.key, p.max), "let the first wait be the shortest")
 		}
 	}
+	if e.SMSC.RedeliverWithin == 0 {
+		e.SMSC.RedeliverWithin = -1 // 0 stands for what a program that embeds an edge leaves out
+	}
 	l.checkQuirks(&e.SMSC)
 	submits := false
 	for i := range e.SMSC.Binds {

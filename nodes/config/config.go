@@ -159,7 +159,7 @@ type SMSC struct {
 	LoginTimeout    time.Duration `yaml:"login_timeout" default:"15s" range:"10ms..10m"`
 	LogoutTimeout   time.Duration `yaml:"logout_timeout" default:"3s" range:"10ms..1m"`
 	KeepAlive       time.Duration `yaml:"keep_alive" default:"30s" range:"100ms..1h"`     // of silence before an enquire_link or alive
-	RedeliverWithin time.Duration `yaml:"redeliver_within" default:"10m" range:"0s..48h"` // of a new login: an identical deliver is the last one again; 0: never
+	RedeliverWithin time.Duration `yaml:"redeliver_within" default:"10m" range:"0s..48h"` // of a new login: an identical deliver is the last one again; negative, and 0 in the file: never
 	AssembleWithin  time.Duration `yaml:"assemble_within" default:"24h" range:"1s..720h"` // then a text goes on without its missing parts
 	Country         string        `yaml:"country" form:"country"`                         // calling code of handsets that come without one
 	Trunk           string        `yaml:"trunk" default:"0" form:"trunk"`                 // what national numbers begin with

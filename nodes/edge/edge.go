@@ -88,6 +88,7 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	for _, option := range options {
 		option(e)
 	}
+	e.cfg.SMSC = complete(cfg.SMSC)
 	plain := e.log // of who names the edge himself
 	e.log = plain.With(zap.String("edge", cfg.ID))
 	protocol, err := protocolNamed(cfg.SMSC.Protocol)

@@ -11,6 +11,32 @@ import (
 	"github.com/ringway-im/ringway/smsc/text"
 )
 
+// complete fills in what a program that embeds an edge need not say: durations
+// that make no sense as 0.
+func complete(s config.SMSC) config.SMSC {
+	for _, d := range []struct {
+		at        *time.Duration
+		otherwise time.Duration
+	}{
+		{&s.PollEvery, time.Second},
+		{&s.LoginTimeout, 15 * time.Second},
+		{&s.LogoutTimeout, 3 * time.Second},
+		{&s.RedeliverWithin, 10 * time.Minute},
+		{&s.AssembleWithin, 24 * time.Hour},
+		{&s.Throttle.First, time.Second},
+		{&s.Throttle.Max, 30 * time.Second},
+		{&s.Redial.First, 200 * time.Millisecond},
+		{&s.Redial.Max, 30 * time.Second},
+		{&s.Refused.First, 30 * time.Second},
+		{&s.Refused.Max, 5 * time.Minute},
+	} {
+		if *d.at == 0 {
+			*d.at = d.otherwise
+		}
+	}
+	return s
+}
+
 // sessions lists the logins at the SMSC. Their names stand in the journal.
 func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
 	var all []session.Config

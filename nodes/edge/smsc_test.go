@@ -95,3 +95,28 @@ func TestEncoding(t *testing.T) {
 		t.Errorf("CIMD2 has escapes for what %v lacks", got.Alphabet)
 	}
 }
+
+// What a program that embeds an edge leaves out is as in a file that is silent.
+func TestComplete(t *testing.T) {
+	got := complete(config.SMSC{})
+	of := reflect.TypeFor[config.SMSC]()
+	check := func(f reflect.StructField, v reflect.Value) {
+		if text, ok := f.Tag.Lookup("default"); ok && v.Type() == reflect.TypeFor[time.Duration]() && v.Int() != 0 {
+			if want, err := time.ParseDuration(text); err != nil || int64(want) != v.Int() {
+				t.Errorf("%s: %v, the file's default is %v", f.Name, v, text)
+			}
+		}
+	}
+	for i := range of.NumField() {
+		f, v := of.Field(i), reflect.ValueOf(got).Field(i)
+		check(f, v)
+		if f.Type.Kind() == reflect.Struct {
+			for k := range f.Type.NumField() {
+				check(f.Type.Field(k), v.Field(k))
+			}
+		}
+	}
+	if got.Throttle.First == 0 || got.RedeliverWithin == 0 || complete(config.SMSC{RedeliverWithin: -1}).RedeliverWithin != -1 {
+		t.Errorf("%+v", got)
+	}
+}
