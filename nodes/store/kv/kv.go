@@ -44,6 +44,8 @@ const (
 	// would treat it as a table of its own.
 	maxGroupBytes = 4 << 20
 
+	flushWithin = 3 * time.Second // at Close
+
 	// updateBytes is what an Update counts for in the queue: what it will write
 	// is not known before it runs.
 	updateBytes = 1 << 10
@@ -57,6 +59,10 @@ type Options struct {
 	Node       string      // whose data this is, e.g. "hub" or "edge/manila-1"
 	CacheBytes int64       // of blocks read; 0 means 32 MB
 	QueueBytes int         // most bytes of writes waiting or being written; 0 means 64 MB
+
+	// ReserveBytes must be free on the disk, or Space says that it is full. 0 means
+	// a twentieth of the file system and 256 MB at most; negative: none.
+	ReserveBytes int64
 
 	// Fatal is called once, from any goroutine, when the disk has failed and
 	// before a callback hears of it. It should end the process at once, and must
@@ -86,12 +92,13 @@ type DB struct {
 	committer  sync.WaitGroup
 	readers    sync.WaitGroup
 	failOnce   sync.Once
+	space      space
 
 	mu      sync.Mutex
 	arrived *sync.Cond // queue or closed has changed
 	queue   []request
 	queued  int           // bytes in queue and in the group being written
-	space   time.Duration // least of the queue's
+	least   time.Duration // space of the queue's
 	late    bool          // Options.Defer has been called and not yet called back
 	began   time.Time     // of the last group
 	alarm   *time.Timer   // wakes the committer when a spaced write is due
@@ -219,11 +226,34 @@ func (d *DB) Close() error {
 	if failed != nil {
 		return failed
 	}
+	flushed := d.flush()
 	err := d.inner.Close()
+	if err == nil && flushed {
+		err = seal(d.opts.FS, d.opts.Dir, false)
+	}
 	if err := errors.Join(err, d.lock.Close()); err != nil {
 		return fmt.Errorf("kv: close %s: %w", d.opts.Dir, err)
 	}
 	return nil
+}
+
+// flush has nothing stand in the WAL alone. A disk that cannot take it keeps the
+// WAL, and the directory stays without a seal.
+func (d *DB) flush() bool {
+	flushed, err := d.inner.AsyncFlush()
+	if err != nil {
+		d.log.Warn("the store could not be flushed before it was closed", zap.Error(err))
+		return false
+	}
+	overdue := time.NewTimer(flushWithin)
+	defer overdue.Stop()
+	select {
+	case <-flushed:
+		return true
+	case <-overdue.C:
+		d.log.Warn("the store was not flushed in time before it was closed")
+		return false
+	}
 }
 
 func (d *DB) submit(r request) {
@@ -245,9 +275,9 @@ func (d *DB) submit(r request) {
 		return
 	}
 	if len(d.queue) == 0 {
-		d.space = r.space
+		d.least = r.space
 	}
-	d.space = min(d.space, r.space)
+	d.least = min(d.least, r.space)
 	d.queue = append(d.queue, r)
 	d.arrived.Signal()
 	d.unlockAndDefer()
@@ -340,7 +370,7 @@ func (d *DB) cut() []request {
 	if d.queue = d.queue[n:]; len(d.queue) == 0 {
 		d.queue = nil
 	} else {
-		d.space = 0 // a group was full: there is no time
+		d.least = 0 // a group was full: there is no time
 	}
 	return group
 }
@@ -354,7 +384,7 @@ func (d *DB) due() time.Duration {
 	if d.closed {
 		return 0
 	}
-	return max(0, d.space-time.Since(d.began))
+	return max(0, d.least-time.Since(d.began))
 }
 
 // write makes group durable and tells everybody in it.

@@ -74,6 +74,11 @@ func Open(opts Options) (*DB, error) {
 	})
 	d.alarm.Stop()
 	if err = identify(opts); err == nil {
+		if err = unseal(opts.FS, opts.Dir); err != nil {
+			err = unusable(opts.Dir, err)
+		}
+	}
+	if err == nil {
 		err = d.openPebble()
 	}
 	if err != nil {
@@ -122,7 +127,7 @@ func (d *DB) listener() *pebble.EventListener {
 			d.log.Error("the store could not flush or compact", dir, zap.Error(err))
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			_ = d.fail(fmt.Errorf("corrupt file %s: %w", info.Path, info.Details))
+			_ = d.fail(fmt.Errorf("%w: %s: %w (%s)", ErrDamaged, info.Path, info.Details, remedyDamaged))
 		},
 		WALCreated: func(info pebble.WALCreateInfo) {
 			if info.Err != nil { // Pebble is about to panic beyond recovery
@@ -192,7 +197,7 @@ func identify(opts Options) error {
 			return fmt.Errorf("kv: data directory %s holds a database but no file %s to say whose; "+
 				"restore that file, or set data_dir to an empty directory", dir, identityName)
 		}
-		return writeIdentity(fsys, dir, path, identity{Format: Format, Node: opts.Node})
+		return writeIdentity(fsys, dir, identity{Format: Format, Node: opts.Node})
 	}
 	if err != nil {
 		return unusable(dir, err)
@@ -214,25 +219,12 @@ func identify(opts Options) error {
 	return nil
 }
 
-func writeIdentity(fsys vfs.FS, dir, path string, id identity) error {
+func writeIdentity(fsys vfs.FS, dir string, id identity) error {
 	data, err := json.Marshal(id)
 	if err != nil {
 		return fmt.Errorf("kv: identity: %w", err)
 	}
-	f, err := fsys.Create(path+".new", vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return unusable(dir, err)
-	}
-	_, err = f.Write(append(data, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		if err = fsys.Rename(path+".new", path); err == nil {
-			err = syncDir(fsys, dir)
-		}
-	}
-	if err != nil {
+	if err := writeFile(fsys, dir, identityName, append(data, '\n')); err != nil {
 		return unusable(dir, err)
 	}
 	return nil
@@ -259,6 +251,10 @@ func lockError(dir string, err error) error {
 func unusable(dir string, err error) error {
 	remedy := "look at the disk and at the backup"
 	switch {
+	case errors.Is(err, ErrDamaged):
+		return fmt.Errorf("kv: data directory %s cannot be used: %w", dir, err)
+	case errors.Is(err, pebble.ErrCorruption):
+		remedy = remedyDamaged
 	case errors.Is(err, fs.ErrPermission):
 		remedy = "let this user write there, or set data_dir to a directory it may write"
 	case errors.Is(err, syscall.EROFS):
