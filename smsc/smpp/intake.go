@@ -227,12 +227,13 @@ func (m *server) answer(do []smsc.Effect, ev smsc.ServerAnswer) []smsc.Effect {
 	if s := outcomeStatus(ev.Outcome, r.command); s != OK {
 		return m.respond(do, r.command, r.sequence, s)
 	}
-	resp := SubmitSMResp{Header: Header{Sequence: r.sequence}, MessageID: ev.Outcome.ID}
+	resp := &m.resp
+	*resp = SubmitSMResp{Header: Header{Sequence: r.sequence}, MessageID: ev.Outcome.ID}
 	switch r.command {
 	case CommandSubmitSM:
-		return m.respondWith(do, &resp)
+		return m.respondWith(do, resp)
 	case CommandDataSM:
-		return m.respondWith(do, (*DataSMResp)(&resp))
+		return m.respondWith(do, (*DataSMResp)(resp))
 	case CommandQuerySM: // accepted is no answer to it
 		return m.respond(do, r.command, r.sequence, RQUERYFAIL)
 	}

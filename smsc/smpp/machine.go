@@ -27,9 +27,10 @@ type machine struct {
 	side
 	cfg      smsc.Config
 	quirks   smsc.Quirks
-	bind     uint32 // sequence of our bind while unanswered, else 0
-	outbind  bool   // the SMSC has dialled: its outbind comes before our bind
-	receiver bool   // this session is bound, or being bound, as a receiver
+	bind     uint32   // sequence of our bind while unanswered, else 0
+	outbind  bool     // the SMSC has dialled: its outbind comes before our bind
+	receiver bool     // this session is bound, or being bound, as a receiver
+	submitSM SubmitSM // the last one, to use its memory again
 }
 
 // NewMachine returns the ESME's machine of one session. Times that cfg leaves 0
@@ -150,7 +151,8 @@ func (m *machine) submit(do []smsc.Effect, ev smsc.Submit) []smsc.Effect {
 			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.now),
 		}})
 	}
-	p := new(SubmitSM)
+	p := &m.submitSM
+	*p = SubmitSM{}
 	if ev.Part.Validity == 0 {
 		ev.Part.Validity = m.cfg.DefaultValidity
 	}

@@ -187,32 +187,25 @@ type Malformed struct {
 // Append encodes p behind dst. The error is of the caller's making: a field
 // that is too long for SMPP, or contains a NUL; dst is then returned as it was.
 func Append(dst []byte, p PDU) ([]byte, error) {
-	return new(wire).append(dst, p)
-}
-
-// append is Append with a wire to use again.
-func (w *wire) append(dst []byte, p PDU) ([]byte, error) {
 	h, command, start := p.Head(), p.Command(), len(dst)
-	*w = wire{b: append(dst, 0, 0, 0, 0), writing: true}
+	w := wire{b: append(dst, 0, 0, 0, 0), writing: true}
 	w.b = binary.BigEndian.AppendUint32(w.b, uint32(command))
 	w.b = binary.BigEndian.AppendUint32(w.b, uint32(h.Status))
 	w.b = binary.BigEndian.AppendUint32(w.b, h.Sequence)
-	p.walk(w)
-	b := w.b
-	w.b = nil
+	w.walk(p)
 	if w.fault != OK {
 		return dst, fmt.Errorf("smpp: %v: %s", command, w.reason)
 	}
 	// A negative response with nothing in it has no body.
-	if h.Status != OK && command.IsResponse() && allZero(b[start+headerSize:]) {
-		b = b[:start+headerSize]
+	if h.Status != OK && command.IsResponse() && allZero(w.b[start+headerSize:]) {
+		w.b = w.b[:start+headerSize]
 	}
-	n := len(b) - start
+	n := len(w.b) - start
 	if n > maxPDU {
 		return dst, fmt.Errorf("smpp: %v: %d octets, the most is %d", command, n, maxPDU)
 	}
-	binary.BigEndian.PutUint32(b[start:], uint32(n))
-	return b, nil
+	binary.BigEndian.PutUint32(w.b[start:], uint32(n))
+	return w.b, nil
 }
 
 func allZero(b []byte) bool {
@@ -250,7 +243,7 @@ func Decode(b []byte) (PDU, error) {
 		return p, nil // responses come without a body, most often when negative
 	}
 	w := wire{b: b, off: headerSize}
-	p.walk(&w)
+	w.walk(p)
 	if w.fault != OK {
 		return nil, &smsc.SyntaxError{
 			Protocol: "smpp", Offset: w.at, Reason: command.String() + ": " + w.reason,

@@ -23,6 +23,7 @@ type server struct {
 	quirks smsc.Quirks      // of the ESME: NoTLVs when it speaks v3.3
 	multis map[uint64]multi // submit_multi under way, by the Ref of the first destination
 	parts  map[uint64]multiPart
+	resp   SubmitSMResp // the last one, to use its memory again
 }
 
 // NewServer returns the SMSC's machine of one session. ResponseTimeout is 30 s

@@ -73,7 +73,6 @@ type side struct {
 	timers   map[string]uint64 // those set, except of responses
 	timerSeq uint64
 
-	w    wire
 	room []byte // for what is written: many PDUs, one allocation
 }
 
@@ -118,7 +117,7 @@ func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
 	if cap(s.room) < 512 { // the longest usual PDU
 		s.room = make([]byte, 0, roomSize)
 	}
-	b, err := s.w.append(s.room, p)
+	b, err := Append(s.room, p)
 	if err != nil {
 		return do, err
 	}

@@ -23,6 +23,25 @@ type wire struct {
 	at     int // of the fault
 }
 
+// walk calls p's walk. The PDUs that make up the traffic are called by their
+// types, so that the compiler sees that w stays on the stack.
+func (w *wire) walk(p PDU) {
+	switch p := p.(type) {
+	case *SubmitSM:
+		p.walk(w)
+	case *SubmitSMResp:
+		p.walk(w)
+	case *DeliverSM:
+		p.walk(w)
+	case *DeliverSMResp:
+		p.walk(w)
+	default:
+		other := *w
+		p.walk(&other)
+		*w = other
+	}
+}
+
 func (w *wire) fail(s Status, format string, args ...any) {
 	if w.fault != OK {
 		return
