@@ -84,3 +84,9 @@ scale: ## what 100 idle edges and 2,000 people online take of a hub
 
 browser-test: ## the demo's page in a headless Chromium
 	RINGWAY_NO_SKIP=1 $(E2E) '^TestBrowser'
+
+model: ## every state of small worlds of ring and link: all invariants, and everything accepted can arrive
+	RINGWAY_LONG=1 CGO_ENABLED=0 go test -count=1 -v -timeout 60m ./tests/model ./tests/model/search ./actors/link -run '^(TestModel|TestWholeModel|TestViolations|TestStatusLog|TestI13_Violations|TestShortestTrace|TestStripesLoseNothing)'
+
+mutants: ## known kinds of bug, one at a time: which test catches each (MUTANT=word for some)
+	CGO_ENABLED=0 go run ./tests/mutants -only '$(MUTANT)'

@@ -54,7 +54,7 @@ func (s step) String() string {
 	case sTake:
 		return fmt.Sprintf("%v: gets %v", s.node, s.f)
 	case sSubmit:
-		return fmt.Sprintf("edge: turns to sequence %d for the SMSC", s.n)
+		return "edge: turns to the next message for the SMSC"
 	case sTaken:
 		return fmt.Sprintf("SMSC: gets sequence %d", s.n)
 	case sAnswers:
@@ -188,17 +188,16 @@ func (m *Model) receives(w *world, n node, do func(step, bool, func(*world))) {
 		}
 	}
 	if open == 0 && len(p.handed) > 0 || open == 1 && len(p.handed) > 0 && m.breaks("two submits at a time") {
-		do(step{kind: sSubmit, node: n, n: p.handed[0]}, false, func(w *world) {
+		do(step{kind: sSubmit, node: n}, false, func(w *world) {
 			p := &w.at[n]
-			seq := p.handed[0]
-			p.handed = p.handed[1:]
+			seq := p.turn(w.intent)
 			p.open[seq] = intending
 			x := write{kind: wIntent, seq: seq}
 			if w.intent&bit(seq) != 0 && !m.breaks("a doubt is not recorded") { // begun before a restart
 				x.kind = wDoubt
 			}
 			p.write(x)
-			if m.breaks("submit before the intent is durable") {
+			if m.breaks("submit before the intent is durable") || m.breaks("next submit before the outcome is durable") {
 				p.open[seq] = submitted
 			}
 		})

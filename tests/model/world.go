@@ -39,8 +39,8 @@ type Config struct {
 	Broken                  int // SMSC sessions that end without an answer
 	Lost                    int // frames that a dying stripe takes along
 
-	Max   int    // states; 0: all
-	Break string // a violation of the rules, by name; "": none
+	Max   int      // states; 0: all
+	Break []string // rules not kept, by the name of the violation; nil: all are kept
 }
 
 const maxSeq = 7
@@ -291,7 +291,7 @@ type Model struct{ Config }
 
 func (m *Model) sender(n node) bool { return (n == edge) == m.Up }
 
-func (m *Model) breaks(rule string) bool { return m.Break == rule }
+func (m *Model) breaks(rule string) bool { return len(m.Break) > 0 && slices.Contains(m.Break, rule) }
 
 func (m *Model) key(msg uint8) int { return int(msg) % m.Keys }
 
@@ -315,13 +315,20 @@ func (m *Model) load(w *world, n node) {
 	p := &w.at[n]
 	if m.sender(n) {
 		var held []ring.Held
+		last := w.last
 		for seq := uint8(1); seq <= w.last; seq++ {
 			if w.processed&bit(seq) == 0 {
 				held = append(held, ring.Held{Seq: ring.Seq(seq), ID: id(w.assigned[seq])})
 			}
 		}
+		if m.breaks("sequences begin anew after a restart") {
+			last = 0
+			if len(held) > 0 {
+				last = uint8(held[len(held)-1].Seq)
+			}
+		}
 		p.ring = ring.New(m.Slots)
-		w.trouble(p.ring.Restore(ring.Seq(w.last), held))
+		w.trouble(p.ring.Restore(ring.Seq(last), held))
 		return
 	}
 	var held []ring.Restored
@@ -352,6 +359,14 @@ func (p *process) handOn(all []ring.Seq) {
 		p.mirror.HandOn(seq)
 		p.handed = append(p.handed, uint8(seq))
 	}
+}
+
+// turn takes what is to be submitted next: first what a restart has left in doubt.
+func (p *process) turn(intent seqs) uint8 {
+	i := max(0, slices.IndexFunc(p.handed, func(seq uint8) bool { return intent&bit(seq) != 0 }))
+	seq := p.handed[i]
+	p.handed = slices.Delete(p.handed, i, i+1)
+	return seq
 }
 
 func (p *process) write(x write) { p.log = append(p.log, x) }
@@ -455,7 +470,7 @@ func (m *Model) sync(w *world, n node) {
 		p.handOn(p.mirror.Answer(ring.Seq(x.seq)))
 		m.sayAnswer(w, n, x.seq)
 	case wEpoch:
-		if w.phase == storingEpoch {
+		if w.phase == storingEpoch && w.says == x.seq {
 			m.takeWelcome(w)
 		}
 	}
@@ -670,8 +685,13 @@ func (m *Model) take(w *world, n node, f frame) {
 		if m.breaks("confirmed up to the highest") && len(more) > 0 {
 			seq, more = more[len(more)-1], nil
 		}
-		_, err := p.ring.Confirm(seq, more)
+		news, err := p.ring.Confirm(seq, more)
 		w.trouble(err)
+		if m.breaks("slot free when confirmed") {
+			for _, seq := range news {
+				p.ring.Process(seq)
+			}
+		}
 	case answer:
 		news, err := p.ring.Answered(seq, id(f.msg))
 		w.trouble(err)
