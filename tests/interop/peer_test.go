@@ -19,7 +19,8 @@ import (
 type peer struct {
 	t     *testing.T
 	input io.WriteCloser
-	ended chan error
+	ended chan struct{} // closed when it has
+	err   error         // of how it ended
 
 	mu        sync.Mutex
 	port      int
@@ -39,11 +40,10 @@ type message struct {
 	Text string `json:"text"`
 }
 
-// startPeer starts a peer that ends with the test. Handset says which of two
-// numbers of a message that it hears is the handset's.
+// startPeer starts a peer that ends with the test.
 func startPeer(t *testing.T, env []string, isESME bool, name string, args ...string) *peer {
 	t.Helper()
-	p := &peer{t: t, ended: make(chan error, 1), got: map[string][]string{}, accepted: map[int]int{}, delivered: map[int]int{}}
+	p := &peer{t: t, ended: make(chan struct{}), got: map[string][]string{}, accepted: map[int]int{}, delivered: map[int]int{}}
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
 	var complaints strings.Builder
@@ -65,11 +65,10 @@ func startPeer(t *testing.T, env []string, isESME bool, name string, args ...str
 		for lines.Scan() {
 			p.hear(lines.Bytes(), isESME)
 		}
-		err := cmd.Wait()
-		if complaints.Len() > 0 {
-			err = fmt.Errorf("%s: %w, %s", strings.Join(args, " "), err, complaints.String())
+		if err := cmd.Wait(); err != nil || complaints.Len() > 0 {
+			p.err = fmt.Errorf("%s: %v\n%s", strings.Join(args, " "), err, complaints.String())
 		}
-		p.ended <- err
+		close(p.ended)
 	}()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	return p
@@ -123,10 +122,15 @@ func (p *peer) send(messages []message) {
 }
 
 // when polls until missing, called with the peer locked, has nothing more to wait
-// for. A fault ends it at once.
+// for. A fault, or the peer's end, ends it at once.
 func (p *peer) when(limit time.Duration, missing func() string) {
 	p.t.Helper()
 	eventually(p.t, limit, func() string {
+		select {
+		case <-p.ended:
+			p.t.Fatalf("the peer has ended: %v", p.err)
+		default:
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if len(p.faults) > 0 {
@@ -154,9 +158,9 @@ func (p *peer) end() {
 	p.t.Helper()
 	_ = p.input.Close()
 	select {
-	case err := <-p.ended:
-		if err != nil {
-			p.t.Error(err)
+	case <-p.ended:
+		if p.err != nil {
+			p.t.Error(p.err)
 		}
 	case <-time.After(10 * time.Second):
 		p.t.Error("the peer did not end within 10 s of the end of its input")

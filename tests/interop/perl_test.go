@@ -1,0 +1,28 @@
+package interop
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/ringway-im/ringway/tests/need"
+)
+
+// Perl's Net::SMPP is an ESME at our simulator.
+func TestPerlESME(t *testing.T) {
+	testESME(t, func(t *testing.T, port string) *peer { return perlPeer(t, true, "esme", port) })
+}
+
+// Perl's Net::SMPP is the SMSC of our edge. It sends hexadecimal ids and
+// receipts of text alone.
+func TestPerlSMSC(t *testing.T) {
+	testSMSC(t, 1, func(t *testing.T) *peer { return perlPeer(t, false, "smsc") })
+}
+
+func perlPeer(t *testing.T, isESME bool, args ...string) *peer {
+	t.Helper()
+	perl := need.Program(t, "perl")
+	if err := exec.CommandContext(t.Context(), perl, "-MNet::SMPP", "-MJSON::PP", "-e", "1").Run(); err != nil {
+		need.Lack(t, "it needs Perl's Net::SMPP: install libnet-smpp-perl (Debian) or Net::SMPP (CPAN)")
+	}
+	return startPeer(t, nil, isESME, perl, append([]string{"testdata/perl/peer.pl"}, args...)...)
+}
