@@ -519,23 +519,3 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkEncodeSubmit(b *testing.B) {
-	part := hello(strings.Repeat("a", 150))
-	buf := make([]byte, 0, 512)
-	b.ReportAllocs()
-	for b.Loop() {
-		p, _ := NewSubmit(part, Options{Validity: time.Hour})
-		buf, _ = p.Append(buf[:0])
-	}
-}
-
-func BenchmarkDecodeSubmit(b *testing.B) {
-	p, _ := NewSubmit(hello(strings.Repeat("a", 150)), Options{Validity: time.Hour})
-	octets, _ := p.Append(nil)
-	b.ReportAllocs()
-	for b.Loop() {
-		p, _ := Decode(octets)
-		ParseSubmit(p)
-	}
-}

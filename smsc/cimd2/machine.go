@@ -3,7 +3,9 @@ package cimd2
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ringway-im/ringway/smsc"
@@ -37,47 +39,70 @@ const (
 	pollTimer   = "poll"
 )
 
-// timers holds which of each name is the latest.
+var responseTimers = func() (names [256]string) {
+	for n := range names {
+		names[n] = fmt.Sprintf("%s%03d", responsePrefix, n)
+	}
+	return names
+}()
+
+const responsePrefix = "response "
+
+// timers holds which of each name is the latest; 0: none runs.
 type timers struct {
-	seq    uint64
-	latest map[string]uint64
+	seq       uint64
+	latest    [4]uint64
+	responses [256]uint64
+}
+
+func (t *timers) of(name string) *uint64 {
+	switch name {
+	case loginTimer:
+		return &t.latest[0]
+	case idleTimer:
+		return &t.latest[1]
+	case logoutTimer:
+		return &t.latest[2]
+	case pollTimer:
+		return &t.latest[3]
+	}
+	n, _ := number([]byte(name[len(responsePrefix):]), 3)
+	return &t.responses[n]
 }
 
 func (t *timers) set(name string, after time.Duration, do []smsc.Effect) []smsc.Effect {
 	if after <= 0 {
 		return do
 	}
-	if t.latest == nil {
-		t.latest = map[string]uint64{}
-	}
 	t.seq++
-	t.latest[name] = t.seq
+	*t.of(name) = t.seq
 	return append(do, smsc.SetTimer{Timer: smsc.Timer{Name: name, Seq: t.seq}, After: after})
 }
 
 func (t *timers) stop(name string, do []smsc.Effect) []smsc.Effect {
-	if _, ok := t.latest[name]; !ok {
+	if !t.runs(name) {
 		return do
 	}
-	delete(t.latest, name)
+	*t.of(name) = 0
 	return append(do, smsc.StopTimer{Name: name})
 }
 
+func (t *timers) runs(name string) bool { return *t.of(name) != 0 }
+
 // due reports whether timer is the latest of its name, and forgets it.
 func (t *timers) due(timer smsc.Timer) bool {
-	if seq, ok := t.latest[timer.Name]; !ok || seq != timer.Seq {
+	n, err := strconv.Atoi(strings.TrimPrefix(timer.Name, responsePrefix))
+	response := err == nil && n >= 0 && n < len(responseTimers) && timer.Name == responseTimers[n]
+	if !response && !slices.Contains([]string{loginTimer, idleTimer, logoutTimer, pollTimer}, timer.Name) {
+		return false // none of ours
+	}
+	latest := t.of(timer.Name)
+	if *latest == 0 || *latest != timer.Seq {
 		return false
 	}
-	delete(t.latest, timer.Name)
+	*latest = 0
 	return true
 }
-
-var responseTimers = func() (names [256]string) {
-	for n := range names {
-		names[n] = fmt.Sprintf("response %03d", n)
-	}
-	return names
-}()
 
 // write appends the packet on its way. An error is one of Append's: the packet
 // is ours to mend.
@@ -383,7 +408,7 @@ func (m *machine) accept(ref uint64, do []smsc.Effect) []smsc.Effect {
 	do = m.respond(r, do)
 	if m.cfg.Poll && r.packet.Operation == Deliver {
 		m.served = true // there may be another
-		if _, waiting := m.timers.latest[pollTimer]; waiting {
+		if m.timers.runs(pollTimer) {
 			do = m.timers.stop(pollTimer, do)
 			m.poll = true
 		}

@@ -15,6 +15,7 @@ package cimd2
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -60,10 +61,24 @@ type Packet struct {
 // is what the packet says it is, unless that cannot be read; do not rely on it.
 type BadChecksum struct{ Header *Packet }
 
+// roomy is a packet with its parameters, in one piece of memory.
+type roomy struct {
+	Packet
+	room [8]Param
+}
+
 // NewPacket makes a request, or a response with its request's number, with room
 // for n parameters. The machines number their requests themselves.
 func NewPacket(o Operation, number uint8, n int) *Packet {
-	return &Packet{Operation: o, Number: number, Params: make([]Param, 0, n)}
+	switch {
+	case n == 0:
+		return &Packet{Operation: o, Number: number}
+	case n > len(roomy{}.room):
+		return &Packet{Operation: o, Number: number, Params: make([]Param, 0, n)}
+	}
+	r := &roomy{Packet: Packet{Operation: o, Number: number}}
+	r.Params = r.room[:0]
+	return &r.Packet
 }
 
 // Get returns the first parameter of that code.
@@ -241,14 +256,14 @@ func (p *Packet) Append(dst []byte) ([]byte, error) {
 	dst = append(digits(dst, uint16(p.Number)), tab)
 	for i := range p.Params {
 		q := &p.Params[i]
-		if i := reservedIn(q.Value); i >= 0 {
-			return dst[:start], fmt.Errorf("cimd2: parameter %v holds octet %02X, which no value may", q.Code, q.Value[i])
-		}
 		if q.Code > 999 {
 			return dst[:start], fmt.Errorf("cimd2: parameter %d has more than three digits", uint16(q.Code))
 		}
 		dst = append(digits(dst, uint16(q.Code)), ':')
 		dst = append(append(dst, q.Value...), tab)
+	}
+	if reservedIn(dst[start+1:]) >= 0 || bytes.Count(dst[start:], []byte{tab}) != 1+len(p.Params) {
+		return dst[:start], p.reserved()
 	}
 	if !p.Bare {
 		sum := checksum(dst[start:])
@@ -262,17 +277,41 @@ func digits(dst []byte, n uint16) []byte {
 	return append(dst, '0'+byte(n/100), '0'+byte(n/10%10), '0'+byte(n%10))
 }
 
-// reservedIn returns where value holds an octet that no value may, -1: nowhere.
-func reservedIn(value string) int {
-	for i := range len(value) {
-		if c := value[i]; c <= tab && (c == tab || c == 0 || c == stx || c == etx) {
+// reserved says which parameter cannot be written.
+func (p *Packet) reserved() error {
+	for _, q := range p.Params {
+		if i := strings.IndexAny(q.Value, "\x00\x02\x03\x09"); i >= 0 {
+			return fmt.Errorf("cimd2: parameter %v holds octet %02X, which no value may", q.Code, q.Value[i])
+		}
+	}
+	return errors.New("cimd2: the packet holds octets that it may not")
+}
+
+// reservedIn returns where there is an octet that may stand in no value, -1:
+// nowhere. A TAB is not looked for.
+func reservedIn(octets []byte) int {
+	for _, c := range [...]byte{0, stx, etx} {
+		if i := bytes.IndexByte(octets, c); i >= 0 {
 			return i
 		}
 	}
 	return -1
 }
 
+// checksum sums eight octets at once: odd and even ones in 16-bit lanes, which
+// cannot overflow within 1,024 octets.
 func checksum(octets []byte) (sum byte) {
+	const lanes = 0x00FF00FF00FF00FF
+	for len(octets) >= 8 {
+		var wide uint64
+		n := min(len(octets), 1024) &^ 7
+		for at := 0; at < n; at += 8 {
+			word := binary.LittleEndian.Uint64(octets[at:])
+			wide += word&lanes + word>>8&lanes
+		}
+		sum += byte(wide) + byte(wide>>16) + byte(wide>>32) + byte(wide>>48)
+		octets = octets[n:]
+	}
 	for _, b := range octets {
 		sum += b
 	}
@@ -287,16 +326,15 @@ func Decode(octets []byte) (*Packet, error) {
 	if n < 2 || octets[0] != stx || octets[n-1] != etx {
 		return nil, syntax(0, nil, "no STX and ETX around %d octets", n)
 	}
-	p := &Packet{}
-	header := p.header(octets)
+	operation, packetNumber, header := readHeader(octets)
+	said := func() *Packet { return &Packet{Operation: operation, Number: packetNumber} }
 	end := n - 1 // of the parameters
-	if octets[end-1] == tab {
-		p.Bare = true
-	} else {
+	bare := octets[end-1] == tab
+	if !bare {
 		end -= 2
 		bad := BadChecksum{}
 		if header == nil {
-			bad.Header = &Packet{Operation: p.Operation, Number: p.Number}
+			bad.Header = said()
 		}
 		if end < 2 || octets[end-1] != tab {
 			return nil, syntax(n-1, bad, "neither TAB nor a checksum of two digits before ETX")
@@ -309,38 +347,34 @@ func Decode(octets []byte) (*Packet, error) {
 	if header != nil {
 		return nil, header
 	}
-	if n := bytes.Count(octets[8:end], []byte{tab}); n > 0 {
-		p.Params = make([]Param, 0, n)
+	if i := reservedIn(octets[8:end]); i >= 0 {
+		return nil, syntax(8+i, said(), "octet %02X, which no value may hold", octets[8+i])
 	}
+	p := NewPacket(operation, packetNumber, bytes.Count(octets[8:end], []byte{tab}))
+	p.Bare = bare
 	all := string(octets[:end]) // one string, of which every value is a part
 	for at := 8; at < end; {
 		width := strings.IndexByte(all[at:], tab) // there is one: all[end-1]
 		code, ok := number(octets[at:min(at+3, at+width)], 3)
 		if !ok || width < 4 || all[at+3] != ':' {
-			return nil, syntax(at, &Packet{Operation: p.Operation, Number: p.Number}, "parameter %.16q does not begin with three digits and a colon", octets[at:at+width])
+			return nil, syntax(at, said(), "parameter %.16q does not begin with three digits and a colon", octets[at:at+width])
 		}
-		value := all[at+4 : at+width]
-		if i := reservedIn(value); i >= 0 {
-			return nil, syntax(at+4+i, &Packet{Operation: p.Operation, Number: p.Number}, "parameter %v holds octet %02X, which no value may", Code(code), value[i])
-		}
-		p.Add(Code(code), value)
+		p.Add(Code(code), all[at+4:at+width])
 		at += width + 1
 	}
 	return p, nil
 }
 
-// header reads operation and number.
-func (p *Packet) header(octets []byte) error {
+func readHeader(octets []byte) (Operation, uint8, error) {
 	if len(octets) < 9 || octets[3] != ':' || octets[7] != tab {
-		return syntax(1, nil, "header %.8q is not two digits, a colon, three digits and TAB", octets[1:])
+		return 0, 0, syntax(1, nil, "header %.8q is not two digits, a colon, three digits and TAB", octets[1:])
 	}
 	operation, ok := number(octets[1:3], 2)
 	n, ok2 := number(octets[4:7], 3)
 	if !ok || !ok2 || n > 255 {
-		return syntax(1, nil, "header %.7q is not an operation of two digits and a number from 000 to 255", octets[1:])
+		return 0, 0, syntax(1, nil, "header %.7q is not an operation of two digits and a number from 000 to 255", octets[1:])
 	}
-	p.Operation, p.Number = Operation(operation), uint8(n)
-	return nil
+	return Operation(operation), uint8(n), nil
 }
 
 func number(digits []byte, width int) (n int, ok bool) {

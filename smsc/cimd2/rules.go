@@ -78,7 +78,7 @@ var parameters = map[Code]parameter{
 }
 
 // fits reports whether value follows the rule.
-func (r parameter) fits(value string) bool {
+func (r *parameter) fits(value string) bool {
 	if r.kind == kindInt {
 		n, err := strconv.Atoi(value)
 		return err == nil && value[0] != '+' && n >= r.low && n <= r.high
@@ -183,6 +183,27 @@ var exclusive = [...]struct {
 	{FirstDeliveryRelative, FirstDeliveryAbsolute, ErrFirstDeliveryUsage},
 }
 
+// codeSet is a set of parameters below 1,000.
+type codeSet [16]uint64
+
+func (s *codeSet) has(c Code) bool { return c < 1000 && s[c/64]&(1<<(c%64)) != 0 }
+
+func (s *codeSet) add(c Code) { s[c/64] |= 1 << (c % 64) }
+
+// allowed has for each operation the parameters of its request, rules the rule
+// of each: the tables above, for speed.
+var allowed, rules = func() (allowed [100]codeSet, rules [1000]*parameter) {
+	for o, operation := range operations {
+		for _, c := range slices.Concat(operation.mandatory, operation.optional) {
+			allowed[o].add(c)
+		}
+	}
+	for c, rule := range parameters {
+		rules[c] = &rule
+	}
+	return allowed, rules
+}()
+
 // Check says what is wrong with a request by the rules for its operation: what
 // must be there, what values look like, what excludes each other. The error is
 // a *Rejected with the code to answer. A parameter that the operation does not
@@ -198,29 +219,27 @@ func (p *Packet) Check() error {
 		}
 		return parameters[c].fault
 	}
-	for i, q := range p.Params {
-		if !slices.Contains(rule.mandatory, q.Code) && !slices.Contains(rule.optional, q.Code) {
+	var seen codeSet
+	for i := range p.Params {
+		q := &p.Params[i]
+		if !allowed[p.Operation].has(q.Code) {
 			continue
 		}
-		if r := parameters[q.Code]; !r.fits(q.Value) {
+		if r := rules[q.Code]; !r.fits(q.Value) {
 			return reject(fault(q.Code), "parameter %v, %s, is %.40q", q.Code, r.name, q.Value)
 		}
-		if q.Code == DestinationAddress && p.Operation == Submit {
-			continue // one for each destination
+		if seen.has(q.Code) && (q.Code != DestinationAddress || p.Operation != Submit) { // one for each destination
+			return reject(ErrSyntax, "parameter %v, %s, stands there twice", q.Code, parameters[q.Code].name)
 		}
-		for _, before := range p.Params[:i] {
-			if before.Code == q.Code {
-				return reject(ErrSyntax, "parameter %v, %s, stands there twice", q.Code, parameters[q.Code].name)
-			}
-		}
+		seen.add(q.Code)
 	}
 	for _, c := range rule.mandatory {
-		if !p.Has(c) {
+		if !seen.has(c) {
 			return reject(fault(c), "parameter %v, %s, is missing", c, parameters[c].name)
 		}
 	}
 	for _, x := range exclusive {
-		if p.Has(x.a) && p.Has(x.b) {
+		if seen.has(x.a) && seen.has(x.b) {
 			return reject(x.fault, "both parameter %v, %s, and %v, %s", x.a, parameters[x.a].name, x.b, parameters[x.b].name)
 		}
 	}

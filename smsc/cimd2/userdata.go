@@ -113,10 +113,23 @@ func printable(s string, last rune) byte {
 	return 0
 }
 
+// same returns how many octets at the start are written as they are.
+func (a *alphabet) same(octets []byte) int {
+	for i, c := range octets {
+		if c > 0x7F || a.plain[c] != c {
+			return i
+		}
+	}
+	return len(octets)
+}
+
 // EncodeText writes septets of the GSM default alphabet as a value of parameter
 // 033. An octet above 7F is no septet and becomes '?'.
 func EncodeText(septets []byte, in smsc.Alphabet) string {
 	a := alphabetOf(in)
+	if n := a.same(septets); n == len(septets) {
+		return string(septets)
+	}
 	var b strings.Builder
 	b.Grow(len(septets) + len(septets)/4)
 	for i := 0; i < len(septets); i++ {
@@ -140,8 +153,9 @@ func EncodeText(septets []byte, in smsc.Alphabet) string {
 // stands for itself; what the alphabet lacks becomes '?'.
 func DecodeText(value string, in smsc.Alphabet) []byte {
 	a := alphabetOf(in)
-	septets := make([]byte, 0, len(value))
-	for i := 0; i < len(value); i++ {
+	septets := []byte(value)
+	septets = septets[:a.same(septets)]
+	for i := len(septets); i < len(value); i++ {
 		c := value[i]
 		if c == '_' && i+3 <= len(value) {
 			if s, ok := unescapes[value[i:i+3]]; ok {
