@@ -9,7 +9,7 @@ GOFILES  = $(shell git ls-files --cached --others --exclude-standard '*.go' | gr
 TIME    ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench-wan browser-test corpus cut demo restart scale lint fmt format generate generated fuzz transcripts race
+.PHONY: help build test check bench-wan browser-test corpus cut demo restart scale lint fmt format generate generated fuzz transcripts race interop
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,8 @@ demo: build ## hub, edge and SMSC in one process, with a bad WAN between them
 test: ## all tests; what lacks something skips and says so
 	CGO_ENABLED=0 go test ./...
 
-check: format generated lint race ## what CI runs: format, generated code, lint, tests with -race and nothing skipped
+check: export RINGWAY_NO_SKIP = 1
+check: format generated lint race interop ## what CI runs: format, generated code, lint, tests with -race, other people's SMSCs and ESMEs; nothing skipped
 
 race:
 	.ci/race
@@ -72,6 +73,9 @@ E2E = go test -count=1 -v -timeout 60m ./tests/e2e -run
 
 corpus: ## every text of CORPUS=FILE[,FILE] (.jsonl, .jsonl.gz) both ways through both protocols
 	RINGWAY_SMS_CORPUS='$(CORPUS)' $(E2E) '^TestCorpus$$'
+
+interop: ## Kannel, npm smpp and Perl's Net::SMPP against our SMSC and our edge (CORPUS as for make corpus), each PDU through tshark
+	RINGWAY_SMS_CORPUS='$(CORPUS)' CGO_ENABLED=0 go test -count=1 -v -timeout 60m ./tests/interop
 
 cut: ## the link cut for 30 s under load, and noise at every port
 	RINGWAY_LONG=1 $(E2E) '^(TestCut|TestNoiseDisturbsNobody)$$'
