@@ -77,7 +77,7 @@ func (Ring) EnumDescriptor() ([]byte, []int) {
 type Frame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`        // of the hub's ownership; 0 before Welcome
-	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`      // on its stripe, from 1
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`      // on its stripe, from 1; goes on when the stripe is replaced
 	Heard         []uint64               `protobuf:"varint,3,rep,packed,name=heard,proto3" json:"heard,omitempty"` // by stripe: highest frame number received there
 	Hello         *Hello                 `protobuf:"bytes,4,opt,name=hello,proto3" json:"hello,omitempty"`
 	Welcome       *Welcome               `protobuf:"bytes,5,opt,name=welcome,proto3" json:"welcome,omitempty"`

@@ -36,6 +36,7 @@ type stripe struct {
 // for a lost packet fills up and is left alone until it has caught up.
 type stripes struct {
 	all   []*stripe // by index; nil: down
+	ended []uint64  // by index: number of the last frame on the stripes that had this place
 	rtt   time.Duration
 	lossy time.Time // until then everything is sent twice
 	next  int
@@ -43,9 +44,11 @@ type stripes struct {
 
 func (s *stripes) up(i int, now time.Time) {
 	for len(s.all) <= i {
-		s.all = append(s.all, nil)
+		s.all, s.ended = append(s.all, nil), append(s.ended, 0)
 	}
-	s.all[i] = &stripe{lastIn: now}
+	// Numbers go on: what the peer heard of the one before may still be on its way
+	// over another stripe, and must not count for this one's frames.
+	s.all[i] = &stripe{number: s.ended[i], lastIn: now}
 }
 
 // down forgets a stripe and returns what it carried unheard of.
@@ -57,6 +60,7 @@ func (s *stripes) down(i int) []carried {
 	for _, f := range s.all[i].waiting {
 		lost = append(lost, f.held)
 	}
+	s.ended[i] = s.all[i].number
 	s.all[i] = nil
 	return lost
 }
