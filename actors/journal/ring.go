@@ -21,6 +21,9 @@ var (
 	// ErrFull: the queue's bound is reached, or too many writes wait for the disk;
 	// nothing was written. Try again later.
 	ErrFull = errors.New("journal: queue is full")
+	// ErrSpace: the disk is nearly full; nothing was written. What was taken on
+	// before is still written; try again when there is room.
+	ErrSpace = errors.New("journal: the disk is nearly full")
 	// ErrFailed: the disk failed; nothing further will be written.
 	ErrFailed = errors.New("journal: storage has failed")
 )

@@ -28,7 +28,16 @@ type Hub struct {
 	Events   EventRetention   `yaml:"events"`   // what streams can go back to
 	Messages MessageRetention `yaml:"messages"` // histories of messages that are final
 	Log      Log              `yaml:"log"`
+	Disk     Disk             `yaml:"disk"`
 }
+
+// Disk is what must stay free where data_dir is: below it nothing new is taken on.
+type Disk struct {
+	ReserveMB int `yaml:"reserve_mb" range:"0..1048576"` // 0: a twentieth of the file system, 256 at most
+}
+
+// Bytes is the reserve in octets.
+func (d Disk) Bytes() int64 { return int64(d.ReserveMB) << 20 }
 
 // HubHTTP is where the hub serves its API, its console, metrics and health.
 type HubHTTP struct {
@@ -127,6 +136,7 @@ type Edge struct {
 	Spill   Spill    `yaml:"spill"`
 	Retry   Retry    `yaml:"retry"`
 	Log     Log      `yaml:"log"`
+	Disk    Disk     `yaml:"disk"`
 }
 
 // EdgeLink is how the edge dials its hub.

@@ -101,6 +101,9 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 		}
 	}
 	e.kv.Dir, e.kv.Node, e.kv.Logger = cfg.DataDir, "edge/"+cfg.ID, e.log
+	if e.kv.ReserveBytes == 0 {
+		e.kv.ReserveBytes = cfg.Disk.Bytes()
+	}
 	e.kv.Fatal = func(err error) {
 		select {
 		case e.fatal <- err:
@@ -143,7 +146,7 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 	e.smsc = metrics.NewSMSC(e.registerer, cfg.SMSC.Name)
 
 	inlet := root.Spawn(session.NewInlet(session.InletConfig{
-		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages,
+		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages, Space: e.store.Space,
 		AssembleWithin: cfg.SMSC.AssembleWithin, MaxTexts: 100_000, RedeliverWithin: cfg.SMSC.RedeliverWithin,
 		Numbers:      session.Numbers{Country: cfg.SMSC.Country, Trunk: cfg.SMSC.Trunk},
 		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Metrics: e.smsc, Logger: e.log,
@@ -283,7 +286,7 @@ func (e *Edge) Ready() error {
 	if !bound {
 		reasons = append(reasons, errors.New("SMSC: no session is bound"))
 	}
-	return errors.Join(reasons...)
+	return errors.Join(append(reasons, e.store.Space())...)
 }
 
 func ask[T any](e *Edge, pid *actor.PID, question any) (T, error) {

@@ -242,6 +242,9 @@ func (h *Hub) Ready() error {
 	for _, name := range slices.Sorted(maps.Keys(h.notReady)) {
 		reasons = append(reasons, h.notReady[name])
 	}
+	if store, ok := h.store.(interface{ Space() error }); ok {
+		reasons = append(reasons, store.Space())
+	}
 	return errors.Join(reasons...)
 }
 

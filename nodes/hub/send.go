@@ -54,6 +54,7 @@ const (
 	CodeRefConflict Code = "ref_conflict" // the ref was used for another message
 	CodeQueueFull   Code = "queue_full"   // try again later
 	CodeRefused     Code = "refused"      // by the filter
+	CodeDiskFull    Code = "disk_full"    // try again later
 	CodeUnavailable Code = "unavailable"  // the hub cannot store anything now
 )
 
@@ -211,6 +212,8 @@ func (h *Hub) refusal(r journal.Submission, err error) error {
 		return &Refusal{Code: CodeUnknownUser, Detail: fmt.Sprintf("there is no user %q", r.To), Err: err}
 	case errors.Is(err, journal.ErrRefConflict):
 		return &Refusal{Code: CodeRefConflict, Detail: fmt.Sprintf("ref %q was used for a message with another body", r.Ref), Err: err}
+	case errors.Is(err, journal.ErrSpace):
+		return &Refusal{Code: CodeDiskFull, Detail: "the hub's disk is nearly full: try again later", Retry: queueRetryAfter, Err: err}
 	case errors.Is(err, journal.ErrFull):
 		return &Refusal{
 			Code: CodeQueueFull, Retry: queueRetryAfter, Err: err,

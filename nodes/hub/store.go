@@ -15,7 +15,7 @@ func (h *Hub) openStore() (journal.Hub, error) {
 		return nil, fmt.Errorf("hub: store.driver is %q: this build has only embedded", driver)
 	}
 	store, err := hubstore.Open(hubstore.Options{
-		Dir: h.cfg.DataDir, Node: "hub", Logger: h.log, Now: h.now,
+		Dir: h.cfg.DataDir, Node: "hub", ReserveBytes: h.cfg.Disk.Bytes(), Logger: h.log, Now: h.now,
 		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep,
 		Slots: func(edge string) uint32 {
 			cfg, _ := h.edge(edge)

@@ -50,6 +50,7 @@ var titles = map[string]string{
 	string(hub.CodeRefConflict): "The ref stands for another message",
 	string(hub.CodeQueueFull):   "The queue is full",
 	string(hub.CodeRefused):     "Refused",
+	string(hub.CodeDiskFull):    "The disk is nearly full",
 	string(hub.CodeUnavailable): "Not available now",
 }
 
@@ -73,6 +74,7 @@ var statusOf = map[hub.Code]int{
 	hub.CodeRefConflict: http.StatusConflict,
 	hub.CodeQueueFull:   http.StatusServiceUnavailable,
 	hub.CodeRefused:     http.StatusForbidden,
+	hub.CodeDiskFull:    http.StatusServiceUnavailable,
 	hub.CodeUnavailable: http.StatusServiceUnavailable,
 }
 

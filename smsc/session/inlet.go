@@ -25,6 +25,7 @@ type InletConfig struct {
 	// SpillMessages is how many messages may wait behind the up ring, and
 	// SpillEvents how many status events for the hub; then the SMSC keeps the rest.
 	SpillMessages, SpillEvents int
+	Space                      func() error  // an error while the disk is nearly full; the same then; nil: it never is
 	AssembleWithin             time.Duration // then a text goes on without its missing parts (24 h)
 	MaxTexts                   int           // texts in the making; beyond it the oldest goes on as it is
 	// RedeliverWithin is how long after a session is bound again an identical
@@ -102,6 +103,9 @@ func NewInlet(cfg InletConfig) *actor.Props {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
+	}
+	if cfg.Space == nil {
+		cfg.Space = func() error { return nil }
 	}
 	if cfg.NewID == nil {
 		cfg.NewID = func() []byte {
@@ -248,7 +252,7 @@ func (n *inlet) onDelivered(m delivered) {
 		n.keep(in) // done when the first one is durable
 		return
 	}
-	if n.cfg.Journal.Up().Waiting() >= n.cfg.SpillMessages {
+	if n.cfg.Journal.Up().Waiting() >= n.cfg.SpillMessages || n.cfg.Space() != nil {
 		n.cfg.Metrics.Refused("message")
 		n.root.Send(m.session, taken{m.round, m.ref, false})
 		return

@@ -154,6 +154,15 @@ func (s *Store) makeInstance() ([]byte, error) {
 // Close commits what waits and closes.
 func (s *Store) Close() error { return s.db.Close() }
 
+// Space returns journal.ErrSpace, with the figures, while the disk is nearly full:
+// the SMSC keeps its messages then, and the hub its.
+func (s *Store) Space() error {
+	if err := s.db.Space(); err != nil {
+		return fmt.Errorf("%w: %w", journal.ErrSpace, err)
+	}
+	return nil
+}
+
 // Stats counts commits and the fsyncs they took.
 func (s *Store) Stats() kv.Stats { return s.db.Stats() }
 

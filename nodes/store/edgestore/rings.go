@@ -46,6 +46,10 @@ func (d down) Load() (journal.MirrorState, error) {
 }
 
 func (d down) Keep(e journal.Entry, done func(error)) {
+	if d.s.Space() != nil { // the hub keeps it until there is room
+		time.AfterFunc(time.Second, func() { d.Keep(e, done) })
+		return
+	}
 	value, err := encodeEntry(messages.Ring_DOWN, e)
 	if err != nil {
 		done(failure(err))

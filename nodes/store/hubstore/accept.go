@@ -31,6 +31,9 @@ func (s *Store) Accept(sub journal.Submission, done func(journal.Accepted, error
 	if err == nil && (sub.From == "" || sub.To == "") {
 		err = fmt.Errorf("%w: message from %q to %q: both must be given", errBadCall, sub.From, sub.To)
 	}
+	if err == nil {
+		err = s.Space()
+	}
 	if err != nil {
 		done(journal.Accepted{}, err)
 		return

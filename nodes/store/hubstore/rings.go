@@ -296,6 +296,10 @@ func (m mirror) Load() (journal.MirrorState, error) {
 // Keep implements journal.Mirror. The same message again changes nothing;
 // another one at its sequence is refused.
 func (m mirror) Keep(entry journal.Entry, done func(error)) {
+	if m.s.Space() != nil { // the edge keeps it until there is room
+		time.AfterFunc(time.Second, func() { m.Keep(entry, done) })
+		return
+	}
 	if len(entry.Message.GetId()) != 16 {
 		done(fmt.Errorf("%w: sequence %d of edge %s: an id has 16 octets, this one %d", errBadCall, entry.Seq, m.e.name, len(entry.Message.GetId())))
 		return

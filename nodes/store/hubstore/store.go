@@ -65,6 +65,8 @@ type Options struct {
 	Now    func() time.Time         // nil: time.Now
 	Slots  func(edge string) uint32 // of the edge's down ring, for Record.Slots; nil: 255
 	Fatal  func(error)              // as kv.Options.Fatal
+	// ReserveBytes is as kv.Options.ReserveBytes: Accept refuses below it.
+	ReserveBytes int64
 	Inline bool                     // as kv.Options.Inline
 	Defer  func(commit func())      // as kv.Options.Defer
 }
@@ -113,7 +115,7 @@ func Open(opts Options) (*Store, error) {
 	if opts.Slots == nil {
 		opts.Slots = func(string) uint32 { return 255 }
 	}
-	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, Inline: opts.Inline, Defer: opts.Defer})
+	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer})
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +139,15 @@ func (s *Store) Watch(changed func(users []string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed = changed
+}
+
+// Space returns journal.ErrSpace, with the figures, while the disk is nearly full:
+// nothing new is accepted then, what was accepted goes on.
+func (s *Store) Space() error {
+	if err := s.db.Space(); err != nil {
+		return fmt.Errorf("%w: %w", journal.ErrSpace, err)
+	}
+	return nil
 }
 
 // Stats are those of the database.

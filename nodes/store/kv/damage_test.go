@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestFlippedBitsAreNeverSilent(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	refused, harmless := map[string]int{}, map[string]int{}
 	for name, content := range files(t, closed) {
-		flips := 40
+		flips := 16
 		if kind(name) == "sst" {
 			flips = 4 // a failed store never closes, and goes on compacting
 		}
@@ -145,7 +146,9 @@ func TestFlippedBitsAfterACrash(t *testing.T) {
 func TestTornWriteIsNoDamage(t *testing.T) {
 	live := vfs.NewMem()
 	filled(t, live)
-	for name, content := range files(t, live) {
+	all := files(t, live)
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(all))) {
+		content := all[name]
 		if kind(name) != "log" {
 			continue
 		}
@@ -158,6 +161,7 @@ func TestTornWriteIsNoDamage(t *testing.T) {
 		if err != nil || len(found) != 299 {
 			t.Errorf("%d keys, %v; want all but the last", len(found), err)
 		}
+		return // older ones hold nothing that is not in a table
 	}
 }
 
