@@ -32,13 +32,23 @@ func tell(t *testing.T, m handler) *story {
 func (s *story) on(ev smsc.Event, want ...string) {
 	s.t.Helper()
 	var got []string
+	var written uint32
 	for _, e := range s.m.Handle(ev, nil) {
 		switch e := e.(type) {
+		case smsc.Write:
+			got = append(got, line(s.t, e))
+			written = mustDecode(s.t, e.Octets).Head().Sequence
 		case smsc.SetTimer:
-			s.timers[e.Timer.Name] = e.Timer
-			got = append(got, fmt.Sprintf("timer %s %v", e.Timer.Name, e.After))
+			name := e.Timer.Name
+			if strings.HasPrefix(name, timerResponse) { // its place in the window says less than the number
+				name = fmt.Sprint(timerResponse, written)
+			}
+			s.timers[name] = e.Timer
+			got = append(got, fmt.Sprintf("timer %s %v", name, e.After))
 		case smsc.StopTimer:
-			got = append(got, "stop "+e.Name)
+			if !strings.HasPrefix(e.Name, timerResponse) {
+				got = append(got, "stop "+e.Name)
+			}
 		default:
 			got = append(got, line(s.t, e))
 		}

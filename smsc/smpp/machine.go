@@ -85,7 +85,7 @@ func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		do = m.answer(do, ev.Ref, RXTAPPN)
 	case smsc.Due:
 		if m.due(ev.Timer) {
-			do = m.timeout(do, ev.Timer.Name)
+			do = m.timeout(do, ev.Timer)
 		}
 	case smsc.Logout:
 		do = m.logout(do)
@@ -313,8 +313,8 @@ func (m *machine) answer(do []smsc.Effect, ref uint64, s Status) []smsc.Effect {
 	return m.respond(do, r.command, r.sequence, s)
 }
 
-func (m *machine) timeout(do []smsc.Effect, name string) []smsc.Effect {
-	switch name {
+func (m *machine) timeout(do []smsc.Effect, t smsc.Timer) []smsc.Effect {
+	switch t.Name {
 	case timerLogin:
 		if m.outbind {
 			return m.close(do, fmt.Errorf("smpp: no outbind within %v of the SMSC's connection", m.cfg.LoginTimeout), smsc.RetrySoon)
@@ -323,7 +323,7 @@ func (m *machine) timeout(do []smsc.Effect, name string) []smsc.Effect {
 	case timerIdle:
 		return m.probe(do)
 	}
-	return m.overdue(do, name)
+	return m.overdue(do, t)
 }
 
 func bindTLVs(p PDU) TLVs {

@@ -45,14 +45,14 @@ func TestStopAndWait(t *testing.T) {
 	s.on(submit(7, "one"), `submit_sm 2 "one"`, "timer response 2 10s")
 	s.ready(0)
 	s.on(submit(8, "two"), "answered 8 bad_session")
-	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 7 accepted a1", "timer idle 30s")
+	s.got(submitResp(2, OK, "a1"), "answered 7 accepted a1", "timer idle 30s")
 	s.ready(1)
 	s.got(submitResp(2, OK, "a1"), "timer idle 30s") // double
 	s.got(submitResp(99, OK, "x"), "timer idle 30s") // never sent
 	s.on(smsc.Due{Timer: s.timers["response 2"]})    // stale
 	s.on(submit(9, "three"), `submit_sm 3 "three"`, "timer response 3 10s")
 	s.got(&DeliverSMResp{Header: Header{Sequence: 3}}, "timer idle 30s") // another kind of response
-	s.got(submitResp(3, RTHROTTLED, ""), "stop response 3", "answered 9 throttled  ESME_RTHROTTLED (0x58)", "timer idle 30s")
+	s.got(submitResp(3, RTHROTTLED, ""), "answered 9 throttled  ESME_RTHROTTLED (0x58)", "timer idle 30s")
 	s.state("bound")
 }
 
@@ -67,8 +67,8 @@ func TestWindowIsAnsweredInAnyOrder(t *testing.T) {
 		s.on(submit(uint64(i+1), w), "submit_sm "+w+` "`+w+`"`, "timer response "+w+" 10s")
 	}
 	s.ready(0)
-	s.got(submitResp(4, OK, "c"), "stop response 4", "answered 3 accepted c")
-	s.got(submitResp(2, RINVDSTADR, ""), "stop response 2", "answered 1 permanent  ESME_RINVDSTADR (0x0B)")
+	s.got(submitResp(4, OK, "c"), "answered 3 accepted c")
+	s.got(submitResp(2, RINVDSTADR, ""), "answered 1 permanent  ESME_RINVDSTADR (0x0B)")
 	s.ready(2)
 	s.due("response 3", "answered 2 unknown", "close, retry soon: smpp: no response within 10s to request 3")
 	s.state("closed")
@@ -95,7 +95,7 @@ func TestEveryOpenSubmitIsUnknownAtTheEnd(t *testing.T) {
 			if name == "framing" {
 				want = append(want, "generic_nack 0 ESME_RINVCMDLEN (0x02)")
 			}
-			want = append(want, "answered 1 unknown", "answered 2 unknown", "stop idle", "stop response 2", "stop response 3")
+			want = append(want, "answered 1 unknown", "answered 2 unknown", "stop idle")
 			s.on(e.ev, append(want, e.want...)...)
 			s.state("closed")
 			s.ready(0)
@@ -115,7 +115,7 @@ func TestEnquireLink(t *testing.T) {
 	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire", "timer idle 30s")
 	s.got(&EnquireLink{Header{Sequence: 0xFFFFFFF0}}, "enquire_link_resp 4294967280", "timer idle 30s")
 	s.due("idle", "enquire_link 4", "timer enquire 10s")
-	s.due("enquire", "answered 1 unknown", "stop response 2", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
+	s.due("enquire", "answered 1 unknown", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
 }
 
 func TestBindRefused(t *testing.T) {
@@ -190,7 +190,7 @@ func TestDeliveries(t *testing.T) {
 	s.got(&AlertNotification{Header: Header{Sequence: 6}}, "timer idle 30s")
 	s.got(&Outbind{Header: Header{Sequence: 7}}, "timer idle 30s")
 	s.got(&SubmitSM{Header: Header{Sequence: 8}}, "generic_nack 8 ESME_RINVCMDID (0x03)", "timer idle 30s")
-	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 1 accepted a1", "timer idle 30s")
+	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "timer idle 30s")
 }
 
 func TestTooManyUnansweredDeliveries(t *testing.T) {
@@ -209,9 +209,9 @@ func TestGenericNack(t *testing.T) {
 	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "timer idle 30s") // asked already
 	s.ready(0)
 	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire", "timer idle 30s")
-	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 2}}, "stop response 2", "answered 1 permanent  ESME_RINVCMDID (0x03)", "timer idle 30s")
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 2}}, "answered 1 permanent  ESME_RINVCMDID (0x03)", "timer idle 30s")
 	s.on(submit(2, "b"), `submit_sm 4 "b"`, "timer response 4 10s")
-	s.got(&GenericNack{Header{Sequence: 4}}, "stop response 4", "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)", "timer idle 30s")
+	s.got(&GenericNack{Header{Sequence: 4}}, "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)", "timer idle 30s")
 	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 77}}, "timer idle 30s") // never sent
 	s.due("idle", "enquire_link 5", "timer enquire 10s")
 	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 5}}, "stop enquire", "timer idle 30s") // somebody is there
@@ -224,7 +224,7 @@ func TestGarbledResponseStillAnswers(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	s.on(smsc.Garbled{Err: err}, "stop response 2", "answered 1 accepted a1", "timer idle 30s")
+	s.on(smsc.Garbled{Err: err}, "answered 1 accepted a1", "timer idle 30s")
 	_, err = Decode(unhex(t, "000000120000000500000000000000220000"))
 	s.on(smsc.Garbled{Err: err}, "deliver_sm_resp 34 ESME_RINVCMDLEN (0x02)")
 }
@@ -237,7 +237,7 @@ func TestLogoutWaitsForWhatIsOpen(t *testing.T) {
 	s.state("closing")
 	s.ready(0)
 	s.got(deliverSM(2, "later"), "deliver_sm_resp 2 ESME_RX_T_APPN (0x64)")
-	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 1 accepted a1")
+	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1")
 	s.on(smsc.Accept{Ref: 1}, "deliver_sm_resp 1", "unbind 3", "timer logout 3s")
 	s.got(&UnbindResp{Header{Sequence: 3}}, "stop idle", "stop logout", "close, retry not")
 	s.state("closed")
@@ -258,7 +258,7 @@ func TestUnbindFromTheSMSC(t *testing.T) {
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
 	s.got(&Unbind{Header{Sequence: 9}}, "timer logout 10s")
 	s.ready(0)
-	s.got(submitResp(2, OK, "a1"), "stop response 2", "answered 1 accepted a1", "unbind_resp 9", "stop idle", "stop logout",
+	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "unbind_resp 9", "stop idle", "stop logout",
 		"close, retry soon: smpp: the peer has unbound")
 
 	s = bound(t, config())
@@ -269,7 +269,7 @@ func TestUnbindFromTheSMSC(t *testing.T) {
 func TestLostSession(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
-	s.got(submitResp(2, RINVBNDSTS, ""), "stop response 2", "answered 1 bad_session  ESME_RINVBNDSTS (0x04)", "stop idle",
+	s.got(submitResp(2, RINVBNDSTS, ""), "answered 1 bad_session  ESME_RINVBNDSTS (0x04)", "stop idle",
 		"close, retry soon: smpp: the SMSC has lost the session: submit_sm answered with ESME_RINVBNDSTS (0x04)")
 }
 

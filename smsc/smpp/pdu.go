@@ -217,8 +217,8 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// Decode decodes one whole PDU. Octet strings of the result are parts of b. The
-// error is a *smsc.SyntaxError with a *Malformed as its Packet.
+// Decode decodes one whole PDU. Texts and octet strings of the result are parts
+// of b: never change b afterwards. The error is a *smsc.SyntaxError with a *Malformed as its Packet.
 func Decode(b []byte) (PDU, error) {
 	if len(b) < headerSize || len(b) > maxPDU || binary.BigEndian.Uint32(b) != uint32(len(b)) {
 		m := &Malformed{Reply: RINVCMDLEN}

@@ -86,7 +86,7 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		}
 	case smsc.Due:
 		if m.due(ev.Timer) {
-			do = m.timeout(do, ev.Timer.Name)
+			do = m.timeout(do, ev.Timer)
 		}
 	case smsc.Logout:
 		do = m.logout(do)
@@ -300,8 +300,8 @@ func (m *server) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 	return do
 }
 
-func (m *server) timeout(do []smsc.Effect, name string) []smsc.Effect {
-	switch name {
+func (m *server) timeout(do []smsc.Effect, t smsc.Timer) []smsc.Effect {
+	switch t.Name {
 	case timerLogin:
 		return m.close(do, fmt.Errorf("smpp: no bind within %v", m.cfg.LoginTimeout), smsc.RetryNot)
 	case timerIdle:
@@ -309,5 +309,5 @@ func (m *server) timeout(do []smsc.Effect, name string) []smsc.Effect {
 	case timerProbe:
 		return m.probe(do)
 	}
-	return m.overdue(do, name)
+	return m.overdue(do, t)
 }

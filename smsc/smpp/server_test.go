@@ -137,16 +137,16 @@ func TestServerDelivers(t *testing.T) {
 	s.on(deliver(2, "two"), `deliver_sm 2 "two"`, "timer response 2 10s")
 	s.deliverReady(0)
 	s.on(deliver(3, "three"), "deliver answered 3 ok false temporary true")
-	s.got(&DeliverSMResp{Header: Header{Sequence: 2}}, "stop response 2", "deliver answered 2 ok true temporary false")
-	s.got(&DeliverSMResp{Header: Header{Sequence: 1, Status: RXTAPPN}}, "stop response 1", "deliver answered 1 ok false temporary true")
+	s.got(&DeliverSMResp{Header: Header{Sequence: 2}}, "deliver answered 2 ok true temporary false")
+	s.got(&DeliverSMResp{Header: Header{Sequence: 1, Status: RXTAPPN}}, "deliver answered 1 ok false temporary true")
 	s.got(&DeliverSMResp{Header: Header{Sequence: 1}})
 	s.on(deliver(4, "four"), `deliver_sm 3 "four"`, "timer response 3 10s")
-	s.got(&DeliverSMResp{Header: Header{Sequence: 3, Status: RXPAPPN}}, "stop response 3", "deliver answered 4 ok false temporary false")
+	s.got(&DeliverSMResp{Header: Header{Sequence: 3, Status: RXPAPPN}}, "deliver answered 4 ok false temporary false")
 	s.on(deliver(5, "five"), `deliver_sm 4 "five"`, "timer response 4 10s")
-	s.got(&GenericNack{Header{Sequence: 4}}, "stop response 4", "deliver answered 5 ok false temporary true")
+	s.got(&GenericNack{Header{Sequence: 4}}, "deliver answered 5 ok false temporary true")
 	s.on(deliver(6, "six"), `deliver_sm 5 "six"`, "timer response 5 10s")
 	s.on(deliver(7, "seven"), `deliver_sm 6 "seven"`, "timer response 6 10s")
-	s.due("response 5", "deliver answered 6 ok false temporary true", "deliver answered 7 ok false temporary true", "stop response 6",
+	s.due("response 5", "deliver answered 6 ok false temporary true", "deliver answered 7 ok false temporary true",
 		"close, retry soon: smpp: no response within 10s to request 5")
 }
 

@@ -25,7 +25,9 @@ const (
 // as a temporary failure.
 const maxTaken = 1024
 
-// Names of timers. A request's is timerResponse with its sequence number behind.
+// Names of timers. A request's is timerResponse with the number of its place in
+// the window behind; it is not stopped by the response, but replaced by the next
+// request in that place, or dropped when it is due.
 const (
 	timerLogin    = "login"
 	timerIdle     = "idle"
@@ -59,6 +61,7 @@ type side struct {
 	lost            func(ref uint64, why error) smsc.Effect // an open request that will not be answered
 
 	sequence uint32             // of our last request
+	places   []string           // free timer names
 	open     map[uint32]ours    // our submit_sm or deliver_sm, unanswered, by sequence
 	taken    map[uint64]request // theirs, by the Ref under which our user knows it
 	lastRef  uint64
@@ -143,7 +146,7 @@ func (s *side) request(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, erro
 		return do, err
 	}
 	s.timerSeq++
-	r := ours{ref, s.window.round, smsc.Timer{Name: responseTimer(s.sequence), Seq: s.timerSeq}}
+	r := ours{ref, s.window.round, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
 	s.open[s.sequence] = r
 	return append(do, smsc.SetTimer{Timer: r.timer, After: s.responseTimeout}), nil
 }
@@ -155,7 +158,8 @@ func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, r o
 		return do, ours{}, false
 	}
 	delete(s.open, sequence)
-	return append(do, smsc.StopTimer{Name: r.timer.Name}), r, true
+	s.places = append(s.places, r.timer.Name)
+	return do, r, true
 }
 
 // probe asks whether the other side is there; one question at a time.
@@ -184,9 +188,13 @@ func (s *side) keep(r request) (ref uint64) {
 	return s.lastRef
 }
 
-func responseTimer(sequence uint32) string {
-	var b [len(timerResponse) + 10]byte
-	return string(strconv.AppendUint(append(b[:0], timerResponse...), uint64(sequence), 10))
+// place returns the timer's name of a free place in the window.
+func (s *side) place() (name string) {
+	if n := len(s.places); n > 0 {
+		name, s.places = s.places[n-1], s.places[:n-1]
+		return name
+	}
+	return timerResponse + strconv.Itoa(len(s.open)+1)
 }
 
 func (s *side) setTimer(do []smsc.Effect, name string, after time.Duration) []smsc.Effect {
@@ -206,14 +214,8 @@ func (s *side) stopTimer(do []smsc.Effect, name string) []smsc.Effect {
 // due reports whether t is still wanted, and forgets it.
 func (s *side) due(t smsc.Timer) bool {
 	if strings.HasPrefix(t.Name, timerResponse) {
-		for sequence, r := range s.open {
-			if r.timer == t {
-				r.timer = smsc.Timer{}
-				s.open[sequence] = r
-				return true
-			}
-		}
-		return false
+		_, late := s.openWith(t)
+		return late
 	}
 	seq, set := s.timers[t.Name]
 	if !set || seq != t.Seq {
@@ -221,6 +223,16 @@ func (s *side) due(t smsc.Timer) bool {
 	}
 	delete(s.timers, t.Name)
 	return true
+}
+
+// openWith returns the request whose timer is t.
+func (s *side) openWith(t smsc.Timer) (sequence uint32, ok bool) {
+	for sequence, r := range s.open {
+		if r.timer == t {
+			return sequence, true
+		}
+	}
+	return 0, false
 }
 
 // end gives up what is open. Nothing is written afterwards.
@@ -236,9 +248,7 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	}
 	names := make([]string, 0, len(s.timers)+len(s.open))
 	for _, r := range s.open {
-		if r.timer.Name != "" {
-			names = append(names, r.timer.Name)
-		}
+		names = append(names, r.timer.Name)
 	}
 	for name := range s.timers {
 		names = append(names, name)
@@ -249,6 +259,7 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	}
 	clear(s.timers)
 	clear(s.open)
+	s.places = s.places[:0]
 	clear(s.taken)
 	s.enquire, s.unbind, s.peerUnbinds, s.wanted = 0, 0, false, false
 	return do
@@ -318,13 +329,13 @@ func (s *side) unbinding(do []smsc.Effect, sequence uint32) []smsc.Effect {
 }
 
 // overdue handles the timers that both sides have.
-func (s *side) overdue(do []smsc.Effect, name string) []smsc.Effect {
-	switch {
+func (s *side) overdue(do []smsc.Effect, t smsc.Timer) []smsc.Effect {
+	switch name := t.Name; {
 	case name == timerEnquire:
 		return s.close(do, fmt.Errorf("smpp: line is dead: no enquire_link_resp within %v", s.responseTimeout), smsc.RetrySoon)
 	case name != timerLogout:
-		return s.close(do, fmt.Errorf("smpp: no response within %v to request %s",
-			s.responseTimeout, name[len(timerResponse):]), smsc.RetrySoon)
+		sequence, _ := s.openWith(t)
+		return s.close(do, fmt.Errorf("smpp: no response within %v to request %d", s.responseTimeout, sequence), smsc.RetrySoon)
 	case s.peerUnbinds:
 		do = s.respond(do, CommandUnbind, s.peerUnbindWith, OK)
 		return s.close(do, s.unbound(), smsc.RetrySoon)
