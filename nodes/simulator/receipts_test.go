@@ -15,6 +15,7 @@ import (
 // Each form of SMPP receipt, as octets on the line and as the ESME's machine
 // understands it.
 func TestReceiptForms(t *testing.T) {
+	t.Parallel()
 	const date, long = `\d{10}`, `\d{12}`
 	full := func(id, date string) string {
 		return "^id:" + id + " sub:001 dlvrd:001 submit date:" + date + " done date:" + date + " stat:DELIVRD err:000 text:hello there$"
@@ -156,6 +157,7 @@ func TestStatusReportWithoutParameters(t *testing.T) {
 }
 
 func TestReceiptBeforeResponse(t *testing.T) {
+	t.Parallel()
 	t.Run("smpp", func(t *testing.T) {
 		s := start(t, Config{Receipts: Receipts{First: true}})
 		l := raw(t, s, smpp.Protocol)
@@ -197,6 +199,7 @@ func TestReceiptBeforeResponse(t *testing.T) {
 		none(t, a.receipts, 10*time.Millisecond)
 	})
 	t.Run("nobody to send it to", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, Config{Receipts: Receipts{First: true}})
 		cfg := account
 		cfg.Mode = "transmitter"
@@ -211,6 +214,7 @@ func TestReceiptBeforeResponse(t *testing.T) {
 }
 
 func TestReceiptBinds(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		part := parts(t, "hello", 0)[0]
 		part.Report = true
@@ -241,6 +245,7 @@ func TestReceiptBinds(t *testing.T) {
 }
 
 func TestReceiptsTwiceEarlyLate(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		const delay = 200 * time.Millisecond
 		s := start(t, Config{Receipts: Receipts{Before: "enroute", Twice: true, Delay: delay}})

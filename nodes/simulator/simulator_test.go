@@ -30,6 +30,7 @@ func each(t *testing.T, test func(t *testing.T, p smsc.Protocol)) {
 }
 
 func TestSubmitReachesTheHandset(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{})
 		e := bind(t, s, p, account)
@@ -63,6 +64,7 @@ func TestSubmitReachesTheHandset(t *testing.T) {
 }
 
 func TestLongTexts(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{})
 		e := bind(t, s, p, account)
@@ -100,6 +102,7 @@ func TestLongTexts(t *testing.T) {
 }
 
 func TestCorpusBothWays(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		f, err := os.Open("../../smsc/text/testdata/nus-sms.jsonl")
 		if err != nil {
@@ -149,6 +152,7 @@ func TestCorpusBothWays(t *testing.T) {
 }
 
 func TestReceipts(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{RetryAfter: 20 * time.Millisecond})
 		e := bind(t, s, p, account)
@@ -180,6 +184,7 @@ func TestReceipts(t *testing.T) {
 }
 
 func TestReceiptsAreNeverLost(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{RetryAfter: 20 * time.Millisecond, ResponseTimeout: 100 * time.Millisecond})
 		e := bind(t, s, p, account)
@@ -212,6 +217,7 @@ func TestReceiptsAreNeverLost(t *testing.T) {
 }
 
 func TestHandsetOff(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{Validity: time.Hour})
 		e := bind(t, s, p, account)
@@ -248,6 +254,7 @@ func TestHandsetOff(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{Validity: time.Millisecond})
 		e := bind(t, s, p, account)
@@ -275,6 +282,7 @@ func TestExpiry(t *testing.T) {
 }
 
 func TestMessagesFromHandsets(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{RetryAfter: 20 * time.Millisecond, ResponseTimeout: 100 * time.Millisecond})
 		h := phone(t, s, subscriber)
@@ -358,6 +366,7 @@ func TestRetrieving(t *testing.T) {
 }
 
 func TestLogins(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{MaxSessions: 1})
 		wrong := account
@@ -450,6 +459,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestMalformedOctets(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		s := start(t, Config{})
 		e := bind(t, s, p, account)
@@ -480,6 +490,7 @@ func TestMalformedOctets(t *testing.T) {
 }
 
 func TestOneAtATime(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
 		const latency = 20 * time.Millisecond
 		s := start(t, Config{Latency: latency})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/cimd2"
+	"github.com/ringway-im/ringway/smsc/smpp"
 	"github.com/ringway-im/ringway/smsc/text"
 )
 
@@ -279,6 +280,9 @@ func (st *store) keep(m *submitted) {
 
 // report makes a receipt, as this SMSC's are, and returns the first that goes out.
 func (st *store) report(m *submitted, state smsc.ReceiptState, code string, now time.Time) *item {
+	if m.protocol == smpp.Protocol.Name && len(code) < 3 && code != "" {
+		code = strings.Repeat("0", 3-len(code)) + code // its width (SMPP v3.4 appendix B)
+	}
 	part := m.Part
 	part.Data = bytes.Clone(part.Data[:min(len(part.Data), 20)]) // a receipt has no more of it
 	receipt := smsc.ServerReport{
