@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/text"
 )
 
 func TestReadCutsTheStream(t *testing.T) {
@@ -165,12 +167,12 @@ func seeds(f *testing.F) {
 	}
 }
 
-// FuzzDecode: what is accepted can be written, and then means the same; a
-// deliver_sm of any content goes through the ESME's machine.
+// FuzzDecode: what is accepted can be written, and then means the same; as a
+// message it goes through the ESME's machine, whatever its SMSC's quirks are.
 func FuzzDecode(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := Decode(b)
+		p, err := Decode(bytes.Clone(b))
 		if err != nil {
 			var syntax *smsc.SyntaxError
 			if !errors.As(err, &syntax) || syntax.Packet.(*Malformed).Reply == OK {
@@ -185,11 +187,41 @@ func FuzzDecode(f *testing.F) {
 		if q := mustDecode(t, again); !reflect.DeepEqual(p, q) {
 			t.Fatalf("%+v\nbecomes %+v", p, q)
 		}
-		m := NewMachine(quirky(smsc.Quirks{ReceiptIDs: smsc.IDHexToDecimal}))
-		m.Handle(smsc.Connected{}, nil)
-		m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
-		m.Handle(smsc.Received{Packet: p}, nil)
-		m.Handle(smsc.Accept{Ref: 1}, nil)
+		third, err := Append(nil, mustDecode(t, again))
+		if err != nil || !bytes.Equal(again, third) {
+			t.Fatalf("%x\nis written %x: %v", again, third, err)
+		}
+		for _, q := range []smsc.Quirks{
+			{ReceiptIDs: smsc.IDHexToDecimal}, {ReceiptIDs: smsc.IDDecimalToHex, Packed: true}, {Alphabet: smsc.AlphabetLatin1, Numbers: smsc.NumbersPlain},
+		} {
+			m := NewMachine(quirky(q))
+			m.Handle(smsc.Connected{}, nil)
+			m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
+			m.Handle(smsc.Received{Packet: p}, nil)
+			m.Handle(smsc.Accept{Ref: 1}, nil)
+		}
+	})
+}
+
+// FuzzReceipt: any text is read without harm, and what formatReceipt writes is
+// read as it was meant.
+func FuzzReceipt(f *testing.F) {
+	f.Add("id:a1 sub:001 dlvrd:001 submit date:2611221000 done date:2611221001 stat:DELIVRD err:000 text:Hello", "id: stat:", byte(3))
+	f.Add("stat:DELETED,err:001;id:42 done_date:2611221001\r\n\x00", "text", byte(0))
+	f.Fuzz(func(t *testing.T, s, body string, state byte) {
+		if w := parseReceipt(s); len(w.id) > len(s) || len(w.err) > len(s) || w.whole && w.id == "" {
+			t.Fatalf("%q: %+v", s, w)
+		}
+		data, ok := text.EncodeGSM7(body)
+		if !ok {
+			data = []byte(body)
+		}
+		want := smsc.Receipt{ID: "0123456789", State: smsc.ReceiptState(state) % (smsc.ReceiptRejected + 1), Code: "027"}
+		octets := formatReceipt(want, smsc.Part{Data: data}, time.Unix(0, 0), time.Unix(1, 0))
+		w := parseReceipt(string(octets))
+		if w.id != want.ID || w.state != want.State || w.err != want.Code || !w.whole {
+			t.Fatalf("%q: %+v", octets, w)
+		}
 	})
 }
 

@@ -30,11 +30,60 @@ func anyPDU(t *rapid.T) PDU {
 		Sequence: rapid.Uint32Range(0, 12).Draw(t, "sequence"),
 		Status:   rapid.SampledFrom([]Status{OK, OK, OK, RTHROTTLED, RINVDSTADR, RXTAPPN, RINVBNDSTS, 0x400}).Draw(t, "status"),
 	}
-	if d, ok := p.(*DeliverSM); ok {
-		d.ESMClass = rapid.SampledFrom([]uint8{0, 4, 0x40, 0x20}).Draw(t, "class")
-		d.ShortMessage = rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "text")
+	switch p := p.(type) {
+	case *DeliverSM:
+		anyMessage(t, (*SubmitSM)(p))
+	case *SubmitSM:
+		anyMessage(t, p)
+	case *DataSM:
+		p.TLVs, p.DestinationAddr = anyTLVs(t), "1"
+	case *SubmitMulti:
+		p.Destinations = rapid.SampledFrom([][]Destination{
+			{{Addr: "1"}}, {{Addr: "1"}, {Addr: "2"}, {List: "friends"}}, {{List: "nobody"}},
+		}).Draw(t, "destinations")
+	case *BindTransceiver:
+		p.InterfaceVersion = rapid.SampledFrom([]uint8{0, 0x33, 0x34, 0x50}).Draw(t, "version")
+	case *BindTransceiverResp:
+		p.TLVs = anyTLVs(t)
 	}
 	return p
+}
+
+func anyMessage(t *rapid.T, p *SubmitSM) {
+	p.ESMClass = rapid.SampledFrom([]uint8{0, 4, 0x40, 0x20}).Draw(t, "class")
+	p.ShortMessage = rapid.SliceOfN(rapid.Byte(), 0, 5).Draw(t, "text")
+	p.DestinationAddr = rapid.SampledFrom([]string{"", "1", "+358407654321", "358407654321"}).Draw(t, "to")
+	p.ValidityPeriod = rapid.SampledFrom([]string{"", "000001000000000R", "261122215509000+", "nonsense"}).Draw(t, "validity")
+	p.TLVs = anyTLVs(t)
+}
+
+func anyTLVs(t *rapid.T) TLVs {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) TLV {
+		return TLV{
+			rapid.SampledFrom([]Tag{
+				TagSarMsgRefNum, TagSarTotalSegments, TagSarSegmentSeqnum, TagMessagePayload, TagReceiptedMessageID, TagMessageState,
+				TagNetworkErrorCode, TagSCInterfaceVersion, 0x1400,
+			}).Draw(t, "tag"), rapid.SliceOfN(rapid.ByteMax(3), 0, 3).Draw(t, "value"),
+		}
+	}), 0, 4).Draw(t, "TLVs")
+}
+
+func anyQuirks(t *rapid.T) (q smsc.Quirks) {
+	q.ReceiptIDs = smsc.IDForm(rapid.IntRange(0, 2).Draw(t, "ids"))
+	q.Numbers = smsc.Numbers(rapid.IntRange(0, 2).Draw(t, "numbers"))
+	switch rapid.IntRange(0, 5).Draw(t, "quirk") {
+	case 1:
+		q.Packed = true
+	case 2:
+		q.Alphabet = smsc.AlphabetLatin1
+	case 3:
+		q.LongTexts = smsc.LongTexts(rapid.IntRange(1, 2).Draw(t, "long"))
+	case 4:
+		q.NoTLVs, q.NoLogoutAnswer = true, true
+	case 5:
+		q.Fates = map[uint32]smsc.Fate{0x400: smsc.Throttled, uint32(RINVDSTADR): smsc.BadSession}
+	}
+	return q
 }
 
 func anyGarbled(t *rapid.T) smsc.Garbled {
@@ -83,6 +132,12 @@ func (w *world) check(t *rapid.T, do []smsc.Effect) {
 			w.taken = append(w.taken, e.Ref)
 		case smsc.SubmitReceived:
 			w.taken = append(w.taken, e.Ref)
+		case smsc.QueryReceived:
+			w.taken = append(w.taken, e.Ref)
+		case smsc.CancelReceived:
+			w.taken = append(w.taken, e.Ref)
+		case smsc.ReplaceReceived:
+			w.taken = append(w.taken, e.Ref)
 		case smsc.SetTimer:
 			if e.After <= 0 {
 				t.Fatalf("timer %v", e)
@@ -99,12 +154,22 @@ func (w *world) check(t *rapid.T, do []smsc.Effect) {
 	}
 }
 
+func bounded(t *rapid.T, s *side, limit int) {
+	limit = max(limit, 1)
+	if len(s.open) > limit || len(s.places) > limit || len(s.taken) > maxTaken+maxDestinations || len(s.timers) > 5 || cap(s.room) > roomSize {
+		t.Fatalf("%d open, %d places, %d taken, %d timers, room of %d", len(s.open), len(s.places), len(s.taken), len(s.timers), cap(s.room))
+	}
+	if s.state == stateClosed && len(s.open)+len(s.taken)+len(s.timers)+len(s.places) > 0 {
+		t.Fatalf("closed with %d open, %d taken, %d timers", len(s.open), len(s.taken), len(s.timers))
+	}
+}
+
 // anyEvent draws one that both machines know.
 func (w *world) anyEvent(t *rapid.T) smsc.Event {
 	switch rapid.IntRange(0, 13).Draw(t, "event") {
 	case 0:
 		w.closed = false
-		return smsc.Connected{}
+		return smsc.Connected{Accepted: rapid.Bool().Draw(t, "accepted")}
 	case 1:
 		return anyGarbled(t)
 	case 2:
@@ -113,7 +178,7 @@ func (w *world) anyEvent(t *rapid.T) smsc.Event {
 		return smsc.Disconnected{Err: io.EOF}
 	case 4, 5:
 		names := []smsc.Timer{{Name: "response 2", Seq: 1}, {}}
-		for _, n := range []string{"login", "idle", "enquire", "logout", "response 2", "response 3"} {
+		for _, n := range []string{"login", "idle", "probe", "enquire", "logout", "response 1", "response 2"} {
 			if timer, ok := w.timers[n]; ok {
 				names = append(names, timer)
 			}
@@ -127,115 +192,133 @@ func (w *world) anyTaken(t *rapid.T) uint64 {
 	return rapid.SampledFrom(append([]uint64{999}, w.taken...)).Draw(t, "taken")
 }
 
-func TestESMEInAnyOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cfg := config()
-		cfg.Mode = rapid.SampledFrom([]string{"transceiver", "transmitter", "receiver"}).Draw(t, "mode")
-		cfg.Window = rapid.IntRange(0, 3).Draw(t, "window")
-		m := NewMachine(cfg)
-		w := &world{timers: map[string]smsc.Timer{}, open: map[uint64]bool{}}
-		w.check(t, m.Handle(smsc.Connected{}, nil))
-		if rapid.IntRange(0, 3).Draw(t, "bind") > 0 {
-			w.check(t, m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil))
-		}
-		for ref := uint64(1); ref <= 40; ref++ {
-			var ev smsc.Event
-			switch rapid.IntRange(0, 4).Draw(t, "kind") {
-			case 0, 1:
-				p := part("x")
-				if rapid.IntRange(0, 9).Draw(t, "unencodable") == 0 {
-					p.To.Digits = "1\x002"
+func TestESMEInAnyOrder(t *testing.T) { rapid.Check(t, esmeInAnyOrder) }
+
+func FuzzESME(f *testing.F) { f.Fuzz(rapid.MakeFuzz(esmeInAnyOrder)) }
+
+// esmeInAnyOrder: whatever happens, each submit has one outcome, and what the
+// machine holds stays within bounds.
+func esmeInAnyOrder(t *rapid.T) {
+	cfg := quirky(anyQuirks(t))
+	cfg.Mode = rapid.SampledFrom([]string{"transceiver", "transmitter", "receiver"}).Draw(t, "mode")
+	cfg.Window = rapid.IntRange(0, 3).Draw(t, "window")
+	m := NewMachine(cfg)
+	w := &world{timers: map[string]smsc.Timer{}, open: map[uint64]bool{}}
+	w.check(t, m.Handle(smsc.Connected{}, nil))
+	if rapid.IntRange(0, 3).Draw(t, "bind") > 0 {
+		w.check(t, m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil))
+	}
+	for ref := uint64(1); ref <= 40; ref++ {
+		var ev smsc.Event
+		switch rapid.IntRange(0, 4).Draw(t, "kind") {
+		case 0, 1:
+			p := part("x")
+			if rapid.IntRange(0, 9).Draw(t, "unencodable") == 0 {
+				p.To.Digits = "1\x002"
+			}
+			w.open[ref] = true
+			before := m.Ready()
+			do := m.Handle(smsc.Submit{Ref: ref, Part: p}, nil)
+			if w.closed && len(do) == 1 { // the answer to a submit on a closed session is the one effect allowed
+				if a := do[0].(smsc.Answered); before != 0 || a.Outcome.Fate != smsc.BadSession {
+					t.Fatalf("%+v", a)
 				}
-				w.open[ref] = true
-				before := m.Ready()
-				do := m.Handle(smsc.Submit{Ref: ref, Part: p}, nil)
-				if w.closed && len(do) == 1 { // the answer to a submit on a closed session is the one effect allowed
-					if a := do[0].(smsc.Answered); before != 0 || a.Outcome.Fate != smsc.BadSession {
-						t.Fatalf("%+v", a)
-					}
-					delete(w.open, ref)
-					continue
-				}
-				w.check(t, do)
+				delete(w.open, ref)
 				continue
-			case 2:
-				ev = smsc.Accept{Ref: w.anyTaken(t)}
-			case 3:
-				ev = w.anyEvent(t)
-			case 4:
-				ev = smsc.Received{Packet: submitResp(rapid.Uint32Range(1, 6).Draw(t, "answer"), OK, "id")}
 			}
-			w.check(t, m.Handle(ev, nil))
-			if n := m.Ready(); n < 0 || n > max(cfg.Window, 1) || n > 0 && (m.State() != "bound" || cfg.Mode == "receiver") {
-				t.Fatalf("ready %d, %s", n, m.State())
-			}
+			w.check(t, do)
+			continue
+		case 2:
+			ev = smsc.Accept{Ref: w.anyTaken(t)}
+		case 3:
+			ev = w.anyEvent(t)
+		case 4:
+			ev = smsc.Received{Packet: submitResp(rapid.Uint32Range(1, 6).Draw(t, "answer"), OK, "id")}
 		}
-		w.closed = false
-		w.check(t, m.Handle(smsc.Disconnected{}, nil))
-		if len(w.open) > 0 {
-			t.Fatalf("%d submits never answered", len(w.open))
+		w.check(t, m.Handle(ev, nil))
+		bounded(t, &m.(*machine).side, cfg.Window)
+		if n := m.Ready(); n < 0 || n > max(cfg.Window, 1) || n > 0 && (m.State() != "bound" || cfg.Mode == "receiver") {
+			t.Fatalf("ready %d, %s", n, m.State())
 		}
-	})
+	}
+	w.closed = false
+	w.check(t, m.Handle(smsc.Disconnected{}, nil))
+	if len(w.open) > 0 {
+		t.Fatalf("%d submits never answered", len(w.open))
+	}
 }
 
-func TestServerInAnyOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cfg := smsc.ServerConfig{
-			Window:       rapid.IntRange(0, 3).Draw(t, "window"),
-			LoginTimeout: time.Second, InactivityTimeout: time.Second, ResponseTimeout: time.Second,
-		}
-		m := NewServer(cfg)
-		w := &world{timers: map[string]smsc.Timer{}, open: map[uint64]bool{}}
-		w.check(t, m.Handle(smsc.Connected{}, nil))
-		if rapid.IntRange(0, 3).Draw(t, "bind") > 0 {
-			trx := esme
-			w.check(t, m.Handle(smsc.Received{Packet: &trx}, nil))
-			w.check(t, m.Handle(smsc.LoginResult{OK: true}, nil))
-		}
-		for ref := uint64(1); ref <= 40; ref++ {
-			var ev smsc.Event
-			switch rapid.IntRange(0, 5).Draw(t, "kind") {
-			case 0, 1:
-				p := part("x")
-				if rapid.IntRange(0, 9).Draw(t, "unencodable") == 0 {
-					p.To.Digits = "1\x002"
+func TestServerInAnyOrder(t *testing.T) { rapid.Check(t, serverInAnyOrder) }
+
+func FuzzServer(f *testing.F) { f.Fuzz(rapid.MakeFuzz(serverInAnyOrder)) }
+
+// serverInAnyOrder is esmeInAnyOrder for the SMSC's side.
+func serverInAnyOrder(t *rapid.T) {
+	cfg := smsc.ServerConfig{
+		Window:       rapid.IntRange(0, 3).Draw(t, "window"),
+		LoginTimeout: time.Second, InactivityTimeout: time.Second, ResponseTimeout: time.Second, KeepAlive: time.Second,
+		Manage: rapid.Bool().Draw(t, "manage"), SubmitWindow: rapid.IntRange(0, 5).Draw(t, "submits"),
+		Lists: map[string][]smsc.Address{"friends": {{Digits: "3"}, {Digits: "4"}}},
+	}
+	m := NewServer(cfg)
+	w := &world{timers: map[string]smsc.Timer{}, open: map[uint64]bool{}}
+	w.check(t, m.Handle(smsc.Connected{}, nil))
+	if rapid.IntRange(0, 3).Draw(t, "bind") > 0 {
+		trx := esme
+		w.check(t, m.Handle(smsc.Received{Packet: &trx}, nil))
+		w.check(t, m.Handle(smsc.LoginResult{OK: true}, nil))
+	}
+	for ref := uint64(1); ref <= 40; ref++ {
+		var ev smsc.Event
+		switch rapid.IntRange(0, 5).Draw(t, "kind") {
+		case 0, 1:
+			p := part("x")
+			if rapid.IntRange(0, 9).Draw(t, "unencodable") == 0 {
+				p.To.Digits = "1\x002"
+			}
+			w.open[ref] = true
+			ev = smsc.ServerDeliver{Ref: ref, Deliver: smsc.Deliver{Part: p}}
+			if rapid.Bool().Draw(t, "report") {
+				ev = smsc.ServerReport{Ref: ref, Part: p}
+			}
+			do := m.Handle(ev, nil)
+			if w.closed && len(do) == 1 {
+				if a := do[0].(smsc.DeliverAnswered); !a.Temporary {
+					t.Fatalf("%+v", a)
 				}
-				w.open[ref] = true
-				ev = smsc.ServerDeliver{Ref: ref, Deliver: smsc.Deliver{Part: p}}
-				if rapid.Bool().Draw(t, "report") {
-					ev = smsc.ServerReport{Ref: ref, Part: p}
-				}
-				do := m.Handle(ev, nil)
-				if w.closed && len(do) == 1 {
-					if a := do[0].(smsc.DeliverAnswered); !a.Temporary {
-						t.Fatalf("%+v", a)
-					}
-					delete(w.open, ref)
-					continue
-				}
-				w.check(t, do)
+				delete(w.open, ref)
 				continue
-			case 2:
-				fate := smsc.Fate(rapid.IntRange(0, 6).Draw(t, "fate"))
-				ev = smsc.ServerAnswer{Ref: w.anyTaken(t), Outcome: smsc.Outcome{Fate: fate}}
-			case 3:
-				ev = smsc.LoginResult{OK: rapid.Bool().Draw(t, "ok")}
-			case 4:
-				ev = w.anyEvent(t)
-			case 5:
-				ev = smsc.Received{Packet: &DeliverSMResp{Header: Header{Sequence: rapid.Uint32Range(1, 6).Draw(t, "answer")}}}
 			}
-			w.check(t, m.Handle(ev, nil))
-			if n := m.DeliverReady(); n < 0 || n > max(cfg.Window, 1) || n > 0 && m.State() != "bound" {
-				t.Fatalf("ready %d, %s", n, m.State())
-			}
+			w.check(t, do)
+			continue
+		case 2:
+			fate := smsc.Fate(rapid.IntRange(0, 6).Draw(t, "fate"))
+			ev = smsc.ServerAnswer{Ref: w.anyTaken(t), Outcome: smsc.Outcome{Fate: fate}}
+		case 3:
+			ev = rapid.SampledFrom([]smsc.Event{
+				smsc.LoginResult{OK: true}, smsc.LoginResult{Code: "ESME_RALYBND"}, smsc.QueryAnswer{Ref: w.anyTaken(t), State: smsc.ReceiptDelivered},
+				smsc.ServerAlert{}, smsc.Outbind{User: "smsc"},
+			}).Draw(t, "said")
+		case 4:
+			ev = w.anyEvent(t)
+		case 5:
+			ev = smsc.Received{Packet: &DeliverSMResp{Header: Header{Sequence: rapid.Uint32Range(1, 6).Draw(t, "answer")}}}
 		}
-		w.closed = false
-		w.check(t, m.Handle(smsc.Disconnected{}, nil))
-		if len(w.open) > 0 {
-			t.Fatalf("%d deliveries never answered", len(w.open))
+		w.check(t, m.Handle(ev, nil))
+		server := m.(*server)
+		bounded(t, &server.side, cfg.Window)
+		if len(server.parts) > len(server.taken) || len(server.multis) > len(server.parts) {
+			t.Fatalf("%d requests, %d destinations of %d submit_multi", len(server.taken), len(server.parts), len(server.multis))
 		}
-	})
+		if n := m.DeliverReady(); n < 0 || n > max(cfg.Window, 1) || n > 0 && m.State() != "bound" {
+			t.Fatalf("ready %d, %s", n, m.State())
+		}
+	}
+	w.closed = false
+	w.check(t, m.Handle(smsc.Disconnected{}, nil))
+	if len(w.open) > 0 {
+		t.Fatalf("%d deliveries never answered", len(w.open))
+	}
 }
 
 // end is one machine of a dialog with the octets that wait for it.
