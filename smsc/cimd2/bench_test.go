@@ -66,13 +66,15 @@ func BenchmarkDecodeDeliver(b *testing.B) {
 	}
 }
 
+var benchSubmit smsc.Event = smsc.Submit{Ref: 1, Part: benchPart}
+
 // BenchmarkMachines is one submit and its answer, without a socket.
 func BenchmarkMachines(b *testing.B) {
 	esme, centre := newBenchESME(), newBenchCentre()
 	e, c := &loop{}, &loop{}
 	b.ReportAllocs()
 	for b.Loop() {
-		for _, w := range esme.handle(smsc.Submit{Ref: 1, Part: benchPart}) {
+		for _, w := range esme.handle(benchSubmit) {
 			e.put(w)
 		}
 		for _, w := range centre.handle(e.received(b)) {
@@ -128,7 +130,7 @@ func BenchmarkLoopback(b *testing.B) {
 // benchPackets are a submit and its answer as they go over the line.
 func benchPackets(b *testing.B) (request, response []byte) {
 	esme, centre := newBenchESME(), newBenchCentre()
-	request = esme.handle(smsc.Submit{Ref: 1, Part: benchPart})[0]
+	request = esme.handle(benchSubmit)[0]
 	p, err := Decode(request)
 	if err != nil {
 		b.Fatal(err)
@@ -273,7 +275,7 @@ func (l *benchLine) run(b *testing.B, n int) time.Duration {
 	began := time.Now()
 	for range n {
 		before := l.esme.accepted
-		for _, octets := range l.esme.handle(smsc.Submit{Ref: 1, Part: benchPart}) {
+		for _, octets := range l.esme.handle(benchSubmit) {
 			if _, err := l.socket.Write(octets); err != nil {
 				b.Fatal(err)
 			}

@@ -104,17 +104,6 @@ func (t *timers) due(timer smsc.Timer) bool {
 	return true
 }
 
-// write appends the packet on its way. An error is one of Append's: the packet
-// is ours to mend.
-func write(p *Packet, bare bool, do []smsc.Effect) ([]smsc.Effect, error) {
-	p.Bare = bare
-	octets, err := p.Append(nil)
-	if err != nil {
-		return do, err
-	}
-	return append(do, smsc.Write{Octets: octets}), nil
-}
-
 // machine is the ESME's session.
 //
 //	        Connected           51              Logout, none open        52
@@ -130,6 +119,7 @@ type machine struct {
 	over   bool // closed for good
 	window smsc.Window
 
+	writer  writer
 	out     outbox
 	in      inbox
 	timers  timers
@@ -166,6 +156,7 @@ func CheckConfig(cfg smsc.Config) error {
 func New(cfg smsc.Config) smsc.Machine {
 	return &machine{
 		cfg:    cfg,
+		writer: writer{bare: cfg.Quirks.NoChecksum},
 		window: smsc.NewWindow(min(cfg.Window, maxWindow)),
 		out:    outbox{first: 1, last: 255, next: 1},
 	}
@@ -237,14 +228,14 @@ func (m *machine) next(do []smsc.Effect) []smsc.Effect {
 			break
 		}
 		m.state = closing
-		do = m.request(NewPacket(Logout, 0, 0), do)
+		do = m.request(m.writer.start(Logout, 0), do)
 		if m.cfg.Quirks.NoLogoutAnswer {
 			return m.close(nil, smsc.RetryNot, do)
 		}
 		do = m.timers.set(logoutTimer, m.cfg.LogoutTimeout, do)
 	case m.poll && m.Ready() > 0:
 		m.poll, m.served = false, false
-		p := NewPacket(DeliveryRequest, 0, 1)
+		p := m.writer.start(DeliveryRequest, 0)
 		p.AddInt(DeliveryMode, DeliverOne)
 		do = m.request(p, do)
 	}
@@ -253,36 +244,33 @@ func (m *machine) next(do []smsc.Effect) []smsc.Effect {
 
 // request sends a request of the machine's own, which can always be written.
 func (m *machine) request(p *Packet, do []smsc.Effect) []smsc.Effect {
-	do, _ = m.send(&request{packet: p}, do)
+	do, _ = m.send(p, request{}, do)
 	return do
 }
 
 // send numbers a request and writes it; with an error it was neither.
-func (m *machine) send(r *request, do []smsc.Effect) ([]smsc.Effect, error) {
-	r.packet.Number = m.out.next
-	do, err := m.write(r.packet, do)
+func (m *machine) send(p *Packet, r request, do []smsc.Effect) ([]smsc.Effect, error) {
+	p.Number = m.out.next
+	octets, do, err := m.writer.write(p, do)
 	if err != nil {
 		return do, err
 	}
+	r.operation, r.number, r.octets = p.Operation, p.Number, octets
 	m.out.add(r)
 	return m.await(r, do), nil
 }
 
 // await sets the timer for the response. Login and logout have their own.
-func (m *machine) await(r *request, do []smsc.Effect) []smsc.Effect {
-	if r.packet.Operation == Login || r.packet.Operation == Logout {
+func (m *machine) await(r request, do []smsc.Effect) []smsc.Effect {
+	if r.operation == Login || r.operation == Logout {
 		return do
 	}
-	return m.timers.set(responseTimers[r.packet.Number], m.cfg.ResponseTimeout, do)
+	return m.timers.set(responseTimers[r.number], m.cfg.ResponseTimeout, do)
 }
 
-func (m *machine) write(p *Packet, do []smsc.Effect) ([]smsc.Effect, error) {
-	return write(p, m.cfg.Quirks.NoChecksum, do)
-}
-
-// reply writes what this package made: it can always be written.
-func (m *machine) reply(p *Packet, do []smsc.Effect) []smsc.Effect {
-	do, _ = m.write(p, do)
+// nack asks for the number expected next.
+func (m *machine) nack(do []smsc.Effect) []smsc.Effect {
+	_, do, _ = m.writer.write(m.writer.start(Nack, m.in.expected), do)
 	return do
 }
 
@@ -300,7 +288,7 @@ func loginPacket(cfg smsc.Config, window int) *Packet {
 }
 
 func (m *machine) login(do []smsc.Effect) []smsc.Effect {
-	do, err := m.send(&request{packet: loginPacket(m.cfg, m.window.Size())}, do)
+	do, err := m.send(loginPacket(m.cfg, m.window.Size()), request{}, do)
 	if err != nil {
 		return m.close(fmt.Errorf("cimd2: user or password cannot be sent: %w", err), smsc.RetrySlow, do)
 	}
@@ -313,18 +301,18 @@ func (m *machine) submit(ev smsc.Submit, do []smsc.Effect) []smsc.Effect {
 			Fate: smsc.BadSession, Text: m.notReady(),
 		}})
 	}
-	p, err := NewSubmit(ev.Part, Options{
+	p := m.writer.start(Submit, 0)
+	rejected := p.submit(ev.Part, Options{
 		Validity: m.cfg.DefaultValidity, Now: ev.Now, Alphabet: m.cfg.Quirks.Alphabet, Numbers: m.cfg.Quirks.Numbers,
 	})
-	if err == nil {
-		do, err = m.send(&request{packet: p, ref: ev.Ref}, do)
+	if rejected != nil {
+		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
+			Fate: smsc.Permanent, Code: rejected.Code.String(), Text: rejected.Error(),
+		}})
 	}
+	do, err := m.send(p, request{ref: ev.Ref, to: p.Params[0].Value}, do)
 	if err != nil {
-		outcome := smsc.Outcome{Fate: smsc.Permanent, Text: err.Error()}
-		if r := (*Rejected)(nil); errors.As(err, &r) {
-			outcome.Code = r.Code.String()
-		}
-		do = append(do, smsc.Answered{Ref: ev.Ref, Outcome: outcome})
+		do = append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{Fate: smsc.Permanent, Text: err.Error()}})
 	}
 	return do
 }
@@ -346,7 +334,7 @@ func (m *machine) ask(ev smsc.Request, do []smsc.Effect) []smsc.Effect {
 		err = errors.New(m.notReady())
 	default:
 		asked := *p // its number is ours
-		do, err = m.send(&request{packet: &asked, ref: ev.Ref, asked: true}, do)
+		do, err = m.send(&asked, request{ref: ev.Ref, asked: true}, do)
 	}
 	if err != nil {
 		do = append(do, smsc.Responded{Ref: ev.Ref, Err: err})
@@ -359,11 +347,11 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	case p.Operation == Nack:
 		return m.onNack(p.Number, do)
 	case !p.Operation.Request():
-		r := m.out.answered(p)
-		if r == nil {
+		r, ok := m.out.answered(p)
+		if !ok {
 			return do // late: its request was given up
 		}
-		do = m.timers.stop(responseTimers[r.packet.Number], do)
+		do = m.timers.stop(responseTimers[r.number], do)
 		return m.answered(r, p, do)
 	case m.state == binding && p.Operation != Alive:
 		return do // too early: it will be offered again
@@ -371,7 +359,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	r, again := m.in.take(p)
 	if again {
 		if r.response != nil {
-			do = m.reply(r.response, do)
+			do = append(do, smsc.Write{Octets: r.response})
 		}
 		return do
 	}
@@ -390,14 +378,18 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 		do = m.respond(r, do)
 		return m.close(errors.New("cimd2: the SMSC logged us out"), smsc.RetrySoon, do)
 	default:
-		r.response = newFailure(p, GeneralError, ErrUnexpectedOperation)
-		return m.reply(r.response, do)
+		return m.reply(r, m.writer.start(GeneralError, p.Number).addError(ErrUnexpectedOperation), do)
 	}
 }
 
 func (m *machine) respond(r *received, do []smsc.Effect) []smsc.Effect {
-	r.response = &Packet{Operation: r.packet.Operation.Response(), Number: r.packet.Number}
-	return m.reply(r.response, do)
+	return m.reply(r, m.writer.start(r.packet.Operation.Response(), r.packet.Number), do)
+}
+
+// reply writes what this package made: it can always be written.
+func (m *machine) reply(r *received, p *Packet, do []smsc.Effect) []smsc.Effect {
+	r.response, do, _ = m.writer.write(p, do)
+	return do
 }
 
 func (m *machine) accept(ref uint64, do []smsc.Effect) []smsc.Effect {
@@ -417,7 +409,7 @@ func (m *machine) accept(ref uint64, do []smsc.Effect) []smsc.Effect {
 }
 
 // answered takes the response p to r.
-func (m *machine) answered(r *request, p *Packet, do []smsc.Effect) []smsc.Effect {
+func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect {
 	e, explanation, failed := p.failure()
 	if p.Operation == GeneralError && !failed {
 		e, explanation, failed = ErrFailed, "general error without a code", true
@@ -425,7 +417,7 @@ func (m *machine) answered(r *request, p *Packet, do []smsc.Effect) []smsc.Effec
 	if r.asked {
 		return append(do, smsc.Responded{Ref: r.ref, Packet: p})
 	}
-	switch r.packet.Operation {
+	switch r.operation {
 	case Login:
 		return m.loggedIn(e, explanation, failed, do)
 	case Logout:
@@ -437,7 +429,7 @@ func (m *machine) answered(r *request, p *Packet, do []smsc.Effect) []smsc.Effec
 		}
 		return m.timers.set(pollTimer, m.cfg.PollEvery, do)
 	case Submit:
-		outcome := submitted(r.packet, p)
+		outcome := submitted(r.to, p)
 		if failed {
 			outcome = smsc.Outcome{Fate: m.fate(e), Code: e.String(), Text: e.Text()}
 			if explanation != "" {
@@ -465,10 +457,9 @@ func (m *machine) fate(e Error) smsc.Fate {
 	return e.Fate()
 }
 
-func submitted(request, response *Packet) smsc.Outcome {
-	to, ok := response.Get(DestinationAddress)
-	if !ok {
-		to, _ = request.Get(DestinationAddress)
+func submitted(to string, response *Packet) smsc.Outcome {
+	if said, ok := response.Get(DestinationAddress); ok {
+		to = said
 	}
 	at, ok := response.Get(ServiceCentreTime)
 	if !ok {
@@ -509,7 +500,7 @@ func (m *machine) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		do = m.timers.stop(responseTimers[n], do)
 	}
 	for _, r := range again {
-		do = m.await(r, m.reply(r.packet, do))
+		do = m.await(r, append(do, smsc.Write{Octets: r.octets}))
 	}
 	return do
 }
@@ -532,7 +523,7 @@ func (m *machine) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
 	if header == nil || !header.Operation.Request() {
 		return do
 	}
-	return m.reply(&Packet{Operation: Nack, Number: m.in.expected}, do)
+	return m.nack(do)
 }
 
 func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
@@ -546,7 +537,7 @@ func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
 		return do
 	case idleTimer: // twice within KeepAlive, so that silence is noticed in time
 		if !m.heard && m.state == bound && len(m.out.open) == 0 {
-			do = m.request(NewPacket(Alive, 0, 0), do)
+			do = m.request(m.writer.start(Alive, 0), do)
 		}
 		m.heard = false
 		return m.timers.set(idleTimer, m.cfg.KeepAlive/2, do)
@@ -561,9 +552,9 @@ func (m *machine) abandon(do []smsc.Effect) []smsc.Effect {
 		switch {
 		case r.asked:
 			do = append(do, smsc.Responded{Ref: r.ref, Err: errors.New("cimd2: the session ended before the response")})
-		case r.packet.Operation == Submit:
+		case r.operation == Submit:
 			do = append(do, smsc.Answered{Ref: r.ref, Outcome: smsc.Outcome{
-				Fate: smsc.Unknown, Text: "no response to packet " + strconv.Itoa(int(r.packet.Number)) + " before the session ended",
+				Fate: smsc.Unknown, Text: "no response to packet " + strconv.Itoa(int(r.number)) + " before the session ended",
 			}})
 		}
 	}

@@ -23,13 +23,20 @@ type Options struct {
 // is a *Rejected: no SMSC could take the part.
 func NewSubmit(part smsc.Part, o Options) (*Packet, error) {
 	p := NewPacket(Submit, 0, 8)
+	if e := p.submit(part, o); e != nil {
+		return nil, e
+	}
+	return p, nil
+}
+
+func (p *Packet) submit(part smsc.Part, o Options) *Rejected {
 	to := address(part.To, o.Numbers)
 	if part.To.TON == smsc.TONAlphanumeric || !isAddress(to) {
-		return nil, reject(ErrDestination, "destination %q is not 1 to 20 digits", to)
+		return reject(ErrDestination, "destination %q is not 1 to 20 digits", to)
 	}
 	p.Add(DestinationAddress, to)
-	if err := p.addOriginator(part.From, o.Numbers); err != nil {
-		return nil, err
+	if e := p.addOriginator(part.From, o.Numbers); e != nil {
+		return e
 	}
 	if part.Validity > 0 {
 		o.Validity = part.Validity
@@ -43,7 +50,7 @@ func NewSubmit(part smsc.Part, o Options) (*Packet, error) {
 	if part.More {
 		p.AddInt(MoreMessages, 1)
 	}
-	return p, p.addUserData(part, o.Alphabet)
+	return p.addUserData(part, o.Alphabet)
 }
 
 func address(a smsc.Address, n smsc.Numbers) string {
@@ -53,7 +60,7 @@ func address(a smsc.Address, n smsc.Numbers) string {
 	return a.String()
 }
 
-func (p *Packet) addOriginator(from smsc.Address, n smsc.Numbers) error {
+func (p *Packet) addOriginator(from smsc.Address, n smsc.Numbers) *Rejected {
 	switch {
 	case from.Digits == "": // the account's own
 		return nil
@@ -92,7 +99,7 @@ func (p *Packet) addValidity(d time.Duration, now time.Time) {
 
 // addUserData adds 030, 032 and 033 or 034. Latin-1, for which GSM has no data
 // coding, is written as GSM7 or else UCS2.
-func (p *Packet) addUserData(part smsc.Part, a smsc.Alphabet) error {
+func (p *Packet) addUserData(part smsc.Part, a smsc.Alphabet) *Rejected {
 	coding, data := part.Coding, part.Data
 	if coding == text.Latin1 {
 		coding, data, _ = text.Encode(text.DecodeLatin1(data)) // always valid UTF-8
@@ -153,10 +160,18 @@ func ofDCS(dcs int) (c text.Coding, class int8) {
 // ParseSubmit reads a submit that passed Check, at the SMSC: what it asks for
 // its first destination; Ref is 0. The error is a *Rejected.
 func ParseSubmit(p *Packet) (smsc.SubmitReceived, error) {
-	part, err := p.part(smsc.AlphabetGSM)
+	s, e := p.submitted()
+	if e != nil {
+		return s, e
+	}
+	return s, nil
+}
+
+func (p *Packet) submitted() (smsc.SubmitReceived, *Rejected) {
+	part, e := p.part(smsc.AlphabetGSM)
 	s := smsc.SubmitReceived{Part: part, Packet: p}
-	if err != nil {
-		return s, err
+	if e != nil {
+		return s, e
 	}
 	if limit := text.Limit(part.Coding, len(part.UDH)); len(part.Data) > limit {
 		return s, reject(ErrUserDataSyntax, "%d octets of user data in %v, at most %d fit", len(part.Data), part.Coding, limit)
@@ -198,9 +213,9 @@ func wanted(mask int) (w smsc.Wanted) {
 
 // part reads addresses and user data. With an error (a *Rejected) the part has
 // all that could be read: malformed binary user data as it came.
-func (p *Packet) part(a smsc.Alphabet) (smsc.Part, error) {
+func (p *Packet) part(a smsc.Alphabet) (smsc.Part, *Rejected) {
 	part := smsc.Part{Class: -1}
-	var fault error
+	var fault *Rejected
 	var plain, packed string
 	var isText, isBinary bool
 	for _, q := range p.Params {
@@ -275,6 +290,13 @@ func unpack(data []byte, udh int) []byte {
 // parameter 060, yymmddhhmmss.
 func NewDeliver(d smsc.Deliver) (*Packet, error) {
 	p := NewPacket(Deliver, 0, 6)
+	if e := p.deliver(d); e != nil {
+		return nil, e
+	}
+	return p, nil
+}
+
+func (p *Packet) deliver(d smsc.Deliver) *Rejected {
 	p.AddAddress(DestinationAddress, d.To)
 	if d.From.TON == smsc.TONAlphanumeric {
 		p.Add(AlphanumericOriginator, d.From.Digits)
@@ -282,7 +304,7 @@ func NewDeliver(d smsc.Deliver) (*Packet, error) {
 		p.AddAddress(OriginatingAddress, d.From)
 	}
 	p.Add(ServiceCentreTime, d.At)
-	return p, p.addUserData(d.Part, smsc.AlphabetGSM)
+	return p.addUserData(d.Part, smsc.AlphabetGSM)
 }
 
 // ParseDeliver reads a deliver at the ESME, from an SMSC with that alphabet in
@@ -331,10 +353,14 @@ func destinationOf(id string) string { return id[:max(strings.LastIndexByte(id, 
 // number. r.ID is one of NewID, of a part that went to to.
 func NewStatusReport(r smsc.Receipt, to smsc.Address, done time.Time) *Packet {
 	p := NewPacket(DeliverStatusReport, 0, 5)
+	p.report(r, to, done)
+	return p
+}
+
+func (p *Packet) report(r smsc.Receipt, to smsc.Address, done time.Time) {
 	p.AddAddress(DestinationAddress, to)
 	p.Add(ServiceCentreTime, timestampOf(r.ID))
 	p.addStatus(r.State, r.Code, done)
-	return p
 }
 
 // addStatus adds 061, 062, and 063 unless done is zero.
@@ -385,9 +411,8 @@ func (p *Packet) failure() (e Error, explanation string, ok bool) {
 	return Error(n), text.DecodeLatin1([]byte(explanation)), n != 0
 }
 
-// newFailure makes a negative response.
-func newFailure(to *Packet, operation Operation, e Error) *Packet {
-	p := NewPacket(operation, to.Number, 2)
+// addError makes a response negative.
+func (p *Packet) addError(e Error) *Packet {
 	p.AddInt(ErrorCode, int(e))
 	p.Add(ErrorText, e.Text())
 	return p

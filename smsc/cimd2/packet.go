@@ -272,6 +272,40 @@ func (p *Packet) Append(dst []byte) ([]byte, error) {
 	return append(dst, etx), nil
 }
 
+// renumber returns a packet as Append makes it, with another number.
+func renumber(octets []byte, n uint8) []byte {
+	octets = slices.Clone(octets)
+	digits(octets[:4], uint16(n)) // behind <STX> OO:
+	if end := len(octets) - 3; octets[end+1] != tab {
+		sum := checksum(octets[:end])
+		octets[end], octets[end+1] = upperHex[sum>>4], upperHex[sum&15]
+	}
+	return octets
+}
+
+// writer makes packets, one after another in the same memory, and writes them.
+type writer struct {
+	roomy
+	bare bool
+}
+
+// start makes a packet that is valid until the next start.
+func (w *writer) start(o Operation, number uint8) *Packet {
+	w.Packet = Packet{Operation: o, Number: number, Bare: w.bare, Params: w.room[:0]}
+	return &w.Packet
+}
+
+// write appends the packet on its way, and returns it as octets. An error is one
+// of Append's.
+func (w *writer) write(p *Packet, do []smsc.Effect) ([]byte, []smsc.Effect, error) {
+	p.Bare = w.bare
+	octets, err := p.Append(nil)
+	if err != nil {
+		return nil, do, err
+	}
+	return octets, append(do, smsc.Write{Octets: octets}), nil
+}
+
 // digits appends three digits.
 func digits(dst []byte, n uint16) []byte {
 	return append(dst, '0'+byte(n/100), '0'+byte(n/10%10), '0'+byte(n%10))
@@ -327,14 +361,13 @@ func Decode(octets []byte) (*Packet, error) {
 		return nil, syntax(0, nil, "no STX and ETX around %d octets", n)
 	}
 	operation, packetNumber, header := readHeader(octets)
-	said := func() *Packet { return &Packet{Operation: operation, Number: packetNumber} }
 	end := n - 1 // of the parameters
 	bare := octets[end-1] == tab
 	if !bare {
 		end -= 2
 		bad := BadChecksum{}
 		if header == nil {
-			bad.Header = said()
+			bad.Header = NewPacket(operation, packetNumber, 0)
 		}
 		if end < 2 || octets[end-1] != tab {
 			return nil, syntax(n-1, bad, "neither TAB nor a checksum of two digits before ETX")
@@ -348,7 +381,7 @@ func Decode(octets []byte) (*Packet, error) {
 		return nil, header
 	}
 	if i := reservedIn(octets[8:end]); i >= 0 {
-		return nil, syntax(8+i, said(), "octet %02X, which no value may hold", octets[8+i])
+		return nil, syntax(8+i, NewPacket(operation, packetNumber, 0), "octet %02X, which no value may hold", octets[8+i])
 	}
 	p := NewPacket(operation, packetNumber, bytes.Count(octets[8:end], []byte{tab}))
 	p.Bare = bare
@@ -357,7 +390,7 @@ func Decode(octets []byte) (*Packet, error) {
 		width := strings.IndexByte(all[at:], tab) // there is one: all[end-1]
 		code, ok := number(octets[at:min(at+3, at+width)], 3)
 		if !ok || width < 4 || all[at+3] != ':' {
-			return nil, syntax(at, said(), "parameter %.16q does not begin with three digits and a colon", octets[at:at+width])
+			return nil, syntax(at, NewPacket(operation, packetNumber, 0), "parameter %.16q does not begin with three digits and a colon", octets[at:at+width])
 		}
 		p.Add(Code(code), all[at+4:at+width])
 		at += width + 1

@@ -209,6 +209,13 @@ var allowed, rules = func() (allowed [100]codeSet, rules [1000]*parameter) {
 // a *Rejected with the code to answer. A parameter that the operation does not
 // have, or that nobody knows, is left alone.
 func (p *Packet) Check() error {
+	if e := p.check(); e != nil {
+		return e
+	}
+	return nil
+}
+
+func (p *Packet) check() *Rejected {
 	if !p.Operation.known() {
 		return reject(ErrUnexpectedOperation, "operation %02d is not known", uint8(p.Operation))
 	}
@@ -250,7 +257,7 @@ func (p *Packet) Check() error {
 }
 
 // checkCancel: which parameters a mode needs.
-func (p *Packet) checkCancel() error {
+func (p *Packet) checkCancel() *Rejected {
 	to, at := p.Has(DestinationAddress), p.Has(ServiceCentreTime)
 	switch mode, _ := p.Int(CancelMode); {
 	case mode == CancelDestination && !to, mode == CancelOne && !to:
@@ -278,6 +285,6 @@ type Rejected struct {
 
 func (e *Rejected) Error() string { return fmt.Sprintf("cimd2: %s (error %d)", e.Reason, int(e.Code)) }
 
-func reject(code Error, reason string, args ...any) error {
+func reject(code Error, reason string, args ...any) *Rejected {
 	return &Rejected{code, fmt.Sprintf(reason, args...)}
 }

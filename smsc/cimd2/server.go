@@ -23,6 +23,7 @@ type server struct {
 	state state
 	over  bool
 
+	writer writer
 	out    outbox
 	in     inbox
 	timers timers
@@ -41,7 +42,7 @@ func NewServer(cfg smsc.ServerConfig) smsc.ServerMachine {
 	if cfg.SubmitWindow < 1 || cfg.SubmitWindow > maxWindow {
 		cfg.SubmitWindow = maxWindow
 	}
-	return &server{cfg: cfg, window: cfg.SubmitWindow, out: outbox{first: 0, last: 254}, in: inbox{expected: 1}}
+	return &server{cfg: cfg, writer: writer{bare: cfg.NoChecksum}, window: cfg.SubmitWindow, out: outbox{first: 0, last: 254}, in: inbox{expected: 1}}
 }
 
 func (s *server) State() string {
@@ -72,10 +73,15 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		do = s.timers.set(loginTimer, s.cfg.LoginTimeout, do)
 		return s.timers.set(idleTimer, s.cfg.InactivityTimeout, do)
 	case smsc.ServerDeliver:
-		p, err := NewDeliver(ev.Deliver)
-		return s.deliver(ev.Ref, p, err, do)
+		p := s.writer.start(Deliver, 0)
+		if p.deliver(ev.Deliver) != nil { // never deliverable
+			return append(do, smsc.DeliverAnswered{Ref: ev.Ref})
+		}
+		return s.deliver(ev.Ref, p, do)
 	case smsc.ServerReport:
-		return s.deliver(ev.Ref, NewStatusReport(ev.Receipt, ev.Part.To, ev.Done), nil, do)
+		p := s.writer.start(DeliverStatusReport, 0)
+		p.report(ev.Receipt, ev.Part.To, ev.Done)
+		return s.deliver(ev.Ref, p, do)
 	}
 	if s.state == closed {
 		return do
@@ -112,26 +118,20 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 }
 
 // deliver sends a deliver or a status report.
-func (s *server) deliver(ref uint64, p *Packet, err error, do []smsc.Effect) []smsc.Effect {
-	ready := s.DeliverReady() > 0
-	if err == nil && ready {
-		p.Number = s.out.next
-		do, err = write(p, s.cfg.NoChecksum, do)
+func (s *server) deliver(ref uint64, p *Packet, do []smsc.Effect) []smsc.Effect {
+	if s.DeliverReady() == 0 {
+		return append(do, smsc.DeliverAnswered{Ref: ref, Temporary: true})
 	}
-	if err != nil || !ready {
-		return append(do, smsc.DeliverAnswered{Ref: ref, Temporary: err == nil})
+	p.Number = s.out.next
+	octets, do, err := s.writer.write(p, do)
+	if err != nil {
+		return append(do, smsc.DeliverAnswered{Ref: ref})
 	}
 	if s.retrieving {
 		s.credit--
 	}
-	s.out.add(&request{packet: p, ref: ref})
+	s.out.add(request{operation: p.Operation, number: p.Number, octets: octets, ref: ref})
 	return s.timers.set(responseTimers[p.Number], s.cfg.ResponseTimeout, do)
-}
-
-// write writes what this package made: it can always be written.
-func (s *server) write(p *Packet, do []smsc.Effect) []smsc.Effect {
-	do, _ = write(p, s.cfg.NoChecksum, do)
-	return do
 }
 
 func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
@@ -139,11 +139,11 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	case p.Operation == Nack:
 		return s.onNack(p.Number, do)
 	case !p.Operation.Request():
-		r := s.out.answered(p)
-		if r == nil {
+		r, ok := s.out.answered(p)
+		if !ok {
 			return do // late, or nobody asked
 		}
-		do = s.timers.stop(responseTimers[r.packet.Number], do)
+		do = s.timers.stop(responseTimers[r.number], do)
 		e, _, failed := p.failure()
 		return append(do, smsc.DeliverAnswered{
 			Ref:       r.ref,
@@ -157,7 +157,7 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	for _, r := range s.in.recent {
 		if r.packet.same(p) {
 			if r.response != nil {
-				do = s.write(r.response, do)
+				do = append(do, smsc.Write{Octets: r.response})
 			}
 			return do
 		}
@@ -174,11 +174,11 @@ func (s *server) request(r *received, do []smsc.Effect) []smsc.Effect {
 	p := r.packet
 	switch {
 	case !p.Operation.known() || operations[p.Operation].from == centre:
-		return s.reply(r, newFailure(p, GeneralError, ErrUnexpectedOperation), do)
+		return s.reply(r, s.writer.start(GeneralError, p.Number).addError(ErrUnexpectedOperation), do)
 	case (p.Operation == Login) != (s.state == binding):
 		return s.refuse(r, ErrUnexpectedOperation, do)
 	}
-	if e := (*Rejected)(nil); errors.As(p.Check(), &e) {
+	if e := p.check(); e != nil {
 		return s.refuse(r, e.Code, do)
 	}
 	switch p.Operation {
@@ -192,9 +192,9 @@ func (s *server) request(r *received, do []smsc.Effect) []smsc.Effect {
 		}
 		return append(do, smsc.DeliveryRequested{Ref: s.name(r)})
 	case Alive:
-		return s.reply(r, NewPacket(Alive.Response(), p.Number, 0), do)
+		return s.reply(r, s.writer.start(Alive.Response(), p.Number), do)
 	case Logout:
-		return s.close(nil, s.reply(r, NewPacket(Logout.Response(), p.Number, 0), do))
+		return s.close(nil, s.reply(r, s.writer.start(Logout.Response(), p.Number), do))
 	default:
 		return s.manage(r, do)
 	}
@@ -229,11 +229,11 @@ func (s *server) submit(r *received, do []smsc.Effect) []smsc.Effect {
 	if s.in.unanswered(Submit) > s.window { // r is one of them
 		return s.refuse(r, ErrCongestion, do)
 	}
-	submit, err := ParseSubmit(r.packet)
-	if e := (*Rejected)(nil); errors.As(err, &e) {
+	submit, e := r.packet.submitted()
+	if e != nil {
 		return s.refuse(r, e.Code, do)
 	}
-	r.parts = make([]part, 0, 1)
+	r.parts = r.one[:0]
 	for _, q := range r.packet.Params {
 		if q.Code == DestinationAddress {
 			r.parts = append(r.parts, part{to: q.Value})
@@ -293,8 +293,8 @@ var refusals = map[Operation]Error{
 }
 
 func (s *server) reply(r *received, response *Packet, do []smsc.Effect) []smsc.Effect {
-	r.response = response
-	do, err := write(response, s.cfg.NoChecksum, do)
+	var err error
+	r.response, do, err = s.writer.write(response, do)
 	if err != nil { // an id that cannot be written
 		return s.refuse(r, ErrSystem, do)
 	}
@@ -302,7 +302,7 @@ func (s *server) reply(r *received, response *Packet, do []smsc.Effect) []smsc.E
 }
 
 func (s *server) refuse(r *received, e Error, do []smsc.Effect) []smsc.Effect {
-	return s.reply(r, newFailure(r.packet, r.packet.Operation.Response(), e), do)
+	return s.reply(r, s.writer.start(r.packet.Operation.Response(), r.packet.Number).addError(e), do)
 }
 
 // nack asks for the number that should have come. An ESME with a window has
@@ -312,7 +312,8 @@ func (s *server) nack(do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	s.nacked = true
-	return s.write(&Packet{Operation: Nack, Number: s.in.expected}, do)
+	_, do, _ = s.writer.write(s.writer.start(Nack, s.in.expected), do)
+	return do
 }
 
 // damaged asks for a packet again, also when it is what was asked for before.
@@ -339,7 +340,7 @@ func (s *server) loginResult(ev smsc.LoginResult, do []smsc.Effect) []smsc.Effec
 	}
 	s.state, s.retrieving = bound, ev.Retrieving
 	do = s.timers.stop(loginTimer, do)
-	do = s.reply(r, NewPacket(Login.Response(), r.packet.Number, 0), do)
+	do = s.reply(r, s.writer.start(Login.Response(), r.packet.Number), do)
 	return append(do, smsc.Bound{})
 }
 
@@ -354,7 +355,7 @@ func (s *server) answer(ev smsc.ServerAnswer, do []smsc.Effect) []smsc.Effect {
 	case ev.Outcome.Fate == smsc.Unknown:
 		return do
 	case ev.Outcome.Fate == smsc.Accepted:
-		return s.reply(r, NewPacket(r.packet.Operation.Response(), r.packet.Number, 0), do)
+		return s.reply(r, s.writer.start(r.packet.Operation.Response(), r.packet.Number), do)
 	}
 	return s.refuse(r, errorOf(ev.Outcome, r.packet.Operation), do)
 }
@@ -379,7 +380,7 @@ func (s *server) submitted(r *received, p *part, outcome smsc.Outcome, do []smsc
 	if len(r.parts) == 1 && p.e != 0 {
 		return s.refuse(r, p.e, do)
 	}
-	response := NewPacket(Submit.Response(), r.packet.Number, 2*len(r.parts))
+	response := s.writer.start(Submit.Response(), r.packet.Number)
 	for _, p := range r.parts {
 		response.Add(DestinationAddress, p.to)
 		switch {
@@ -425,7 +426,7 @@ func (s *server) queried(ev smsc.QueryAnswer, do []smsc.Effect) []smsc.Effect {
 	}
 	to, _ := r.packet.Get(DestinationAddress)
 	at, _ := r.packet.Get(ServiceCentreTime)
-	response := NewPacket(EnquireStatus.Response(), r.packet.Number, 5)
+	response := s.writer.start(EnquireStatus.Response(), r.packet.Number)
 	response.Add(DestinationAddress, to)
 	response.Add(ServiceCentreTime, at)
 	response.addStatus(ev.State, ev.Code, ev.Done)
@@ -438,7 +439,7 @@ func (s *server) told(ev smsc.TimeAnswer, do []smsc.Effect) []smsc.Effect {
 	if r == nil || r.packet.Operation != Get {
 		return do
 	}
-	response := NewPacket(Get.Response(), r.packet.Number, 1)
+	response := s.writer.start(Get.Response(), r.packet.Number)
 	response.AddTime(SMSCTime, ev.At)
 	return s.reply(r, response, do)
 }
@@ -453,7 +454,7 @@ func (s *server) waiting(ev smsc.WaitingResult, do []smsc.Effect) []smsc.Effect 
 	if !given {
 		mode = DeliverOne
 	}
-	response := NewPacket(DeliveryRequest.Response(), r.packet.Number, 1)
+	response := s.writer.start(DeliveryRequest.Response(), r.packet.Number)
 	switch {
 	case mode == DeliverCount:
 		response.AddInt(MessageCount, min(ev.Waiting, 999))
@@ -476,7 +477,7 @@ func (s *server) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		do = s.timers.stop(responseTimers[n], do)
 	}
 	for _, r := range again {
-		do = s.timers.set(responseTimers[r.packet.Number], s.cfg.ResponseTimeout, s.write(r.packet, do))
+		do = s.timers.set(responseTimers[r.number], s.cfg.ResponseTimeout, append(do, smsc.Write{Octets: r.octets}))
 	}
 	return do
 }
@@ -507,7 +508,7 @@ func (s *server) due(timer string, do []smsc.Effect) []smsc.Effect {
 	}
 	// No answer to a deliver is how an ESME says "not now": the session stays.
 	for i, r := range s.out.open {
-		if responseTimers[r.packet.Number] == timer {
+		if responseTimers[r.number] == timer {
 			s.out.open = slices.Delete(s.out.open, i, i+1)
 			return append(do, smsc.DeliverAnswered{Ref: r.ref, Temporary: true})
 		}

@@ -116,7 +116,7 @@ func printable(s string, last rune) byte {
 // same returns how many octets at the start are written as they are.
 func (a *alphabet) same(octets []byte) int {
 	for i, c := range octets {
-		if c > 0x7F || a.plain[c] != c {
+		if c == 0 || c > 0x7F || a.plain[c] != c {
 			return i
 		}
 	}

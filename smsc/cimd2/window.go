@@ -8,14 +8,18 @@ import "slices"
 type outbox struct {
 	first, last uint8 // 1, 255 for an ESME, 0, 254 for an SMSC
 	next        uint8 // number of the next request
-	open        []*request
+	open        []request
 	nacks       int // in a row, without an answer
 }
 
+// request is one of ours on its way. octets are what was written, to be written again.
 type request struct {
-	packet *Packet
-	ref    uint64 // of the submit, deliver or report, or of what was asked; others have none
-	asked  bool   // by smsc.Request
+	operation Operation
+	number    uint8
+	octets    []byte
+	to        string // of a submit: its destination
+	ref       uint64 // of the submit, deliver or report, or of what was asked; others have none
+	asked     bool   // by smsc.Request
 }
 
 // maxNacks in a row end the session: the other side will never take it.
@@ -29,31 +33,31 @@ func (o *outbox) after(n uint8) uint8 {
 }
 
 // add counts a request, which went out with the number next, as unanswered.
-func (o *outbox) add(r *request) {
+func (o *outbox) add(r request) {
 	o.next = o.after(o.next)
 	o.open = append(o.open, r)
 }
 
-// answered takes the request off that a response belongs to; nil when there is
-// none: the response is late, or nobody asked for it. A general error with a
+// answered takes the request off that a response belongs to; not ok when there
+// is none: the response is late, or nobody asked for it. A general error with a
 // number of its own belongs to the only open request.
-func (o *outbox) answered(p *Packet) *request {
+func (o *outbox) answered(p *Packet) (r request, ok bool) {
 	for i, r := range o.open {
-		if p.Number == r.packet.Number && (p.Operation == r.packet.Operation.Response() || p.Operation == GeneralError) ||
+		if p.Number == r.number && (p.Operation == r.operation.Response() || p.Operation == GeneralError) ||
 			p.Operation == GeneralError && len(o.open) == 1 {
 			o.open = slices.Delete(o.open, i, i+1)
 			o.nacks = 0
-			return r
+			return r, true
 		}
 	}
-	return nil
+	return request{}, false
 }
 
 // nack is told the number that the other side expects next. What it expects is
 // sent again with all behind it. A number that is none of ours means that the
 // count was lost: all that is open is numbered anew from there (was has their
 // former numbers). ok is false when going on makes no sense.
-func (o *outbox) nack(number uint8) (again []*request, was []uint8, ok bool) {
+func (o *outbox) nack(number uint8) (again []request, was []uint8, ok bool) {
 	if o.nacks++; number%2 != o.first%2 || o.nacks >= maxNacks {
 		return nil, nil, false
 	}
@@ -61,14 +65,15 @@ func (o *outbox) nack(number uint8) (again []*request, was []uint8, ok bool) {
 		return nil, nil, true // it has taken all: the responses will come
 	}
 	for i, r := range o.open {
-		if r.packet.Number == number {
+		if r.number == number {
 			return o.open[i:], nil, true
 		}
 	}
 	o.next = number
-	for _, r := range o.open {
-		was = append(was, r.packet.Number)
-		r.packet.Number = o.next
+	for i := range o.open {
+		r := &o.open[i]
+		was = append(was, r.number)
+		r.number, r.octets = o.next, renumber(r.octets, o.next)
 		o.next = o.after(o.next)
 	}
 	return o.open, was, true
@@ -87,7 +92,8 @@ type received struct {
 	parts    []part  // a submit at the SMSC: one for each destination
 	left     int     // of parts that have no outcome
 	silent   bool    // one of them is to have no response
-	response *Packet // nil: not answered yet
+	response []byte  // as it was written; nil: not answered yet
+	one      [1]part // where parts begins
 }
 
 // part is what became of a submit for one of its destinations.
