@@ -1,0 +1,183 @@
+// Command mutants plants known kinds of bug, one at a time, and says which test
+// catches each. The tree is left alone: the compiler sees a changed copy of one
+// file in its place (go build -overlay). A mutant that does not compile, or that
+// no test catches, is a failure; so is a suite that fails without one.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	only := flag.String("only", "", "regular expression: only mutants whose name, file or package it matches")
+	list := flag.Bool("list", false, "print their names and do nothing")
+	within := flag.Duration("within", 3*time.Minute, "bound of one package's tests")
+	flag.Parse()
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants: -only:", err)
+		os.Exit(2)
+	}
+	var chosen []mutant
+	for _, m := range mutants {
+		if wanted.MatchString(m.name) || wanted.MatchString(m.file) || wanted.MatchString(strings.Join(m.packages, " ")) {
+			chosen = append(chosen, m)
+		}
+	}
+	if *list {
+		for _, m := range chosen {
+			fmt.Println(m.name)
+		}
+		return
+	}
+	if err := run(chosen, *within); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+func run(chosen []mutant, within time.Duration) error {
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	began := time.Now()
+	var packages []string
+	for _, m := range chosen {
+		for _, p := range m.packages {
+			if !slices.Contains(packages, p) {
+				packages = append(packages, p)
+			}
+		}
+	}
+	for _, p := range packages { // without a mutant all must pass
+		caught, out, err := suite(dir, "", p, within)
+		if err != nil {
+			return fmt.Errorf("%s without a mutant: %w", p, err)
+		}
+		if caught != "" {
+			return fmt.Errorf("%s fails without a mutant: %s\n%s", p, caught, out)
+		}
+	}
+	fmt.Printf("%d suites pass without a mutant (%.0f s)\n", len(packages), time.Since(began).Seconds())
+	survivors := 0
+	for _, m := range chosen {
+		at := time.Now()
+		by, err := m.try(dir, within)
+		switch {
+		case err != nil:
+			survivors++
+			by = "NOT TRIED: " + err.Error()
+		case by == "":
+			survivors++
+			by = "SURVIVES " + strings.Join(m.packages, " ")
+		}
+		fmt.Printf("%-48s %-64s %5.1f s\n", m.name, by, time.Since(at).Seconds())
+	}
+	fmt.Printf("%d mutants, %d not caught, %.0f s\n", len(chosen), survivors, time.Since(began).Seconds())
+	if survivors > 0 {
+		return fmt.Errorf("%d of %d mutants are not caught: a test is missing", survivors, len(chosen))
+	}
+	return nil
+}
+
+// try returns the package and the test that caught m; "": none.
+func (m mutant) try(dir string, within time.Duration) (string, error) {
+	changed, err := m.apply(".")
+	if err != nil {
+		return "", err
+	}
+	copied, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
+	original, err := filepath.Abs(m.file)
+	if err != nil {
+		return "", err
+	}
+	paths, err := json.Marshal(map[string]map[string]string{"Replace": {original: copied}})
+	if err := errors.Join(err, os.WriteFile(copied, changed, 0o600), os.WriteFile(overlay, paths, 0o600)); err != nil {
+		return "", err
+	}
+	for _, p := range m.packages {
+		caught, _, err := suite(dir, overlay, p, within)
+		if err != nil {
+			return "", err
+		}
+		if caught != "" {
+			return strings.TrimPrefix(p, "./") + " " + caught, nil
+		}
+	}
+	return "", nil
+}
+
+// apply returns the changed file.
+func (m mutant) apply(root string) ([]byte, error) {
+	source, err := os.ReadFile(filepath.Join(root, m.file))
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(source, []byte(m.old)); n != 1 {
+		return nil, fmt.Errorf("%s has %d places like %q, not one: the code has changed, change the mutant", m.file, n, m.old)
+	}
+	return bytes.Replace(source, []byte(m.old), []byte(m.new), 1), nil
+}
+
+var (
+	failed  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+	running = regexp.MustCompile(`(?m)^=== RUN\s+(\S+)`)
+)
+
+// suite builds a package's tests and runs them until one fails; "": all pass.
+func suite(dir, overlay, pkg string, within time.Duration) (caught, out string, err error) {
+	binary := filepath.Join(dir, "suite.test")
+	build := exec.Command("go", "test", "-c", "-o", binary, "-overlay="+overlay, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		return "", "", fmt.Errorf("%s does not build: %w\n%s", pkg, err, said)
+	}
+	args := []string{"-test.v", "-test.failfast", "-test.timeout=" + within.String()}
+	if code, err := os.ReadFile(binary); err == nil && bytes.Contains(code, []byte("rapid.nofailfile")) {
+		args = append(args, "-rapid.nofailfile") // what fails here is not to be tried again in the tree
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within+10*time.Second)
+	defer cancel()
+	test := exec.CommandContext(ctx, binary, args...)
+	test.Dir = pkg
+	said, err := test.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return "", "", nil
+	case !errors.As(err, &exit):
+		return "", "", err
+	}
+	out = string(said)
+	if m := failed.FindAllStringSubmatch(out, -1); m != nil {
+		caught = m[0][1]
+		for _, other := range m { // the innermost says most
+			if strings.HasPrefix(other[1], caught) {
+				caught = other[1]
+			}
+		}
+		return caught, out, nil
+	}
+	how := "panic in "
+	if strings.Contains(out, "panic: test timed out") {
+		how = "hangs in "
+	}
+	if m := running.FindAllStringSubmatch(out, -1); m != nil {
+		return how + m[len(m)-1][1], out, nil
+	}
+	return "", "", fmt.Errorf("%s: %w\n%s", pkg, err, out)
+}
