@@ -93,7 +93,12 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	case smsc.Disconnected:
 		do = m.end(do, ev.Err)
 	}
-	return m.settle(do)
+	do = m.settle(do)
+	if m.state == stateClosed {
+		clear(m.multis)
+		clear(m.parts)
+	}
+	return do
 }
 
 func (m *server) connected(do []smsc.Effect) []smsc.Effect {
@@ -102,8 +107,6 @@ func (m *server) connected(do []smsc.Effect) []smsc.Effect {
 	}
 	m.state, m.sequence, m.bind, m.quirks = stateBinding, 0, request{}, smsc.Quirks{}
 	m.window = newWindow(m.cfg.Window)
-	clear(m.multis)
-	clear(m.parts)
 	if m.cfg.LoginTimeout > 0 {
 		do = m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
 	}
