@@ -3,7 +3,7 @@
 // to find the next packet.
 //
 //	Open ─▶ dial ─▶ Opened ─▶ reader: Packet, Garbled ... ─▶ Closed, always last
-//	                          writer: what has been written since its last turn, in one go
+//	                          writer: what Flush could not write at once
 //
 // What happens is posted as a message that carries the Conn it belongs to, so
 // that the actor can tell an earlier connection's from those of today.
@@ -72,9 +72,11 @@ type Conn struct {
 
 	mu      sync.Mutex
 	pending []byte
-	closing bool          // write what is pending, then close
-	err     error         // why it ended
-	work    chan struct{} // capacity 1: pending or closing has changed
+	direct  func([]byte) int // writes without waiting; nil: only the writer can
+	writing bool             // the writer has octets that go before pending
+	closing bool             // write what is pending, then close
+	err     error            // why it ended
+	work    chan struct{}    // capacity 1: pending or closing has changed
 }
 
 // Open begins to dial and returns at once.
@@ -95,7 +97,7 @@ func orDefault[T time.Duration | int](value *T, otherwise T) {
 	}
 }
 
-// Write queues octets. Those written before the writer's next turn go out together.
+// Write queues octets. They go out with the next Flush or Close.
 func (c *Conn) Write(octets []byte) {
 	c.mu.Lock()
 	c.pending = append(c.pending, octets...)
@@ -103,9 +105,23 @@ func (c *Conn) Write(octets []byte) {
 	c.mu.Unlock()
 	if full {
 		c.end(fmt.Errorf("conn: the peer does not read: %d octets wait to be written", c.cfg.WriteLimit))
-		return
 	}
-	c.wake()
+}
+
+// Flush writes what is queued: what the socket takes at once on the caller's
+// goroutine, which saves a session that stops and waits one hop a message, and the
+// rest on the writer's.
+func (c *Conn) Flush() {
+	c.mu.Lock()
+	if len(c.pending) > 0 && c.direct != nil && !c.writing {
+		n := c.direct(c.pending)
+		c.pending = c.pending[:copy(c.pending, c.pending[n:])]
+	}
+	left := len(c.pending) > 0
+	c.mu.Unlock()
+	if left {
+		c.wake()
+	}
 }
 
 // Taken gives room for another packet.
@@ -157,6 +173,9 @@ func (c *Conn) run(ctx context.Context) {
 		c.cfg.Post(Closed{c, c.reason()})
 		return
 	}
+	c.mu.Lock()
+	c.direct = direct(socket)
+	c.mu.Unlock()
 	c.cfg.Post(Opened{c})
 
 	var others sync.WaitGroup
@@ -233,6 +252,7 @@ func (c *Conn) write(ctx context.Context, socket net.Conn) {
 		c.mu.Lock()
 		octets, closing := c.pending, c.closing
 		c.pending = spare[:0]
+		c.writing = len(octets) > 0
 		c.mu.Unlock()
 		if len(octets) > 0 {
 			// A socket that cannot take a deadline fails in Write as well.
@@ -241,6 +261,10 @@ func (c *Conn) write(ctx context.Context, socket net.Conn) {
 				c.end(fmt.Errorf("conn: write: %w", err))
 				return
 			}
+			_ = socket.SetWriteDeadline(time.Time{}) // Flush does not look at the clock
+			c.mu.Lock()
+			c.writing = false
+			c.mu.Unlock()
 		}
 		spare = octets
 		if closing {

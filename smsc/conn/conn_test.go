@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -95,8 +96,8 @@ func TestReadingWaitsForTheActor(t *testing.T) {
 
 func TestPeerThatDoesNotRead(t *testing.T) {
 	for name, write := range map[string]func(c *Conn){
-		"too long": func(c *Conn) { c.Write([]byte("x")) },
-		"too much": func(c *Conn) { c.Write(make([]byte, 50)); c.Write(make([]byte, 101)) },
+		"too long": func(c *Conn) { c.Write([]byte("x")); c.Flush() },
+		"too much": func(c *Conn) { c.Write(make([]byte, 50)); c.Flush(); c.Write(make([]byte, 101)) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c, _, posted := open(t, Config{WriteTimeout: 30 * time.Second, WriteLimit: 100})
@@ -146,4 +147,43 @@ func TestFatalSyntaxErrorWaitsForClose(t *testing.T) {
 			t.Errorf("the peer read %q", got)
 		}
 	})
+}
+
+// What a socket does not take at once follows in order.
+func TestFlushKeepsOrder(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	posted := make(chan any, 10)
+	c := Open(Config{Dial: Dialer(l.Addr().String()), Read: line, Post: func(m any) { posted <- m }, WriteLimit: 64 << 20})
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	<-posted
+	var want []byte
+	for i := range 300 { // many times what the kernel's buffers hold
+		chunk := bytes.Repeat([]byte{byte(i)}, 100_000)
+		want = append(want, chunk...)
+		c.Write(chunk)
+		c.Flush()
+	}
+	got := make([]byte, len(want))
+	for n := 0; n < len(got); n++ {
+		k, err := peer.Read(got[n:min(n+200_000, len(got))])
+		if n += k - 1; err != nil {
+			t.Fatal(err)
+		}
+		c.Write([]byte("!")) // while the writer is at it
+		c.Flush()
+		want = append(want, '!')
+	}
+	c.Close()
+	rest, err := io.ReadAll(peer)
+	if got = append(got, rest...); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the peer read %d octets, want %d in order (%v)", len(got), len(want), err)
+	}
 }

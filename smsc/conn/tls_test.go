@@ -123,6 +123,7 @@ func meet(t *testing.T, address string, with *TLS) (answer any, err error) {
 			switch m := m.(type) {
 			case Opened:
 				m.Conn.Write([]byte("hi\n"))
+				m.Conn.Flush()
 			case Packet:
 				answer = m.Packet
 				m.Conn.Close()

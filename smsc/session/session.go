@@ -67,9 +67,9 @@ type (
 // Timers.
 type (
 	redialDue struct{ round uint64 }
-	timerDue  struct {
+	alarmDue  struct {
 		round uint64
-		timer smsc.Timer
+		at    time.Time
 	}
 )
 
@@ -105,7 +105,7 @@ type session struct {
 	broken  int          // attempts in a row that led to nothing
 	refused int          // refused logins in a row
 	boundAt time.Time    // of this connection; zero: not yet
-	timers  map[string]scheduler.CancelFunc
+	alarms  alarms
 	submits []submit // not yet given to the machine: at most the window
 	began   map[uint64]time.Time
 	open    map[uint64]struct{} // refs handed to the inlet and not yet answered
@@ -146,10 +146,8 @@ func (s *session) Receive(ctx actor.Context) {
 		s.onGarbled(ctx, m)
 	case conn.Closed:
 		s.onClosed(ctx, m)
-	case timerDue:
-		if m.round == s.round && s.conn != nil {
-			s.handle(ctx, smsc.Due{Timer: m.timer})
-		}
+	case alarmDue:
+		s.onAlarmDue(ctx, m)
 	case submit:
 		s.submits = append(s.submits, m)
 		s.pump(ctx)
@@ -158,12 +156,15 @@ func (s *session) Receive(ctx actor.Context) {
 	case logout:
 		s.onLogout(ctx)
 	}
+	if s.conn != nil {
+		s.conn.Flush()
+	}
 }
 
 func (s *session) connect(ctx actor.Context) {
 	s.round++
 	s.machine = s.cfg.Protocol.New(s.cfg.Machine)
-	s.timers = map[string]scheduler.CancelFunc{}
+	s.alarms = alarms{}
 	s.fault, s.retry, s.why, s.boundAt = false, smsc.RetrySoon, nil, time.Time{}
 	root, self := ctx.ActorSystem().Root, ctx.Self()
 	s.conn = conn.Open(conn.Config{
@@ -260,10 +261,9 @@ func (s *session) perform(ctx actor.Context, effect smsc.Effect) {
 		s.open[e.Ref] = struct{}{}
 		ctx.Send(s.inlet, reported{ctx.Self(), s.cfg.Name, s.round, e.Ref, e.Receipt})
 	case smsc.SetTimer:
-		s.stopTimer(e.Timer.Name)
-		s.timers[e.Timer.Name] = scheduler.NewTimerScheduler(ctx.ActorSystem().Root).SendOnce(e.After, ctx.Self(), timerDue{s.round, e.Timer})
+		s.ring(ctx, s.alarms.add(e.Timer, time.Now().Add(e.After)))
 	case smsc.StopTimer:
-		s.stopTimer(e.Name)
+		s.alarms.stop(e.Name)
 	case smsc.Close:
 		s.retry, s.why = e.Retry, e.Err
 		s.conn.Close()
@@ -326,9 +326,6 @@ func (s *session) onClosed(ctx actor.Context, m conn.Closed) {
 	}
 	s.step(ctx, smsc.Disconnected{Err: m.Err})
 	s.tellDown(ctx)
-	for name := range s.timers {
-		s.stopTimer(name)
-	}
 	s.conn = nil
 	ctx.Send(s.inlet, linked{s.cfg.Name, false})
 	clear(s.open)
@@ -368,9 +365,6 @@ func (s *session) onClosed(ctx actor.Context, m conn.Closed) {
 // actor end.
 func (s *session) onStopping(ctx actor.Context) {
 	s.tellDown(ctx)
-	for name := range s.timers {
-		s.stopTimer(name)
-	}
 	if s.conn != nil {
 		s.conn.Close()
 		ctx.Send(s.inlet, linked{s.cfg.Name, false})
@@ -405,9 +399,27 @@ func (s *session) tellState(state string) {
 	}
 }
 
-func (s *session) stopTimer(name string) {
-	if cancel, ok := s.timers[name]; ok {
-		cancel()
-		delete(s.timers, name)
+func (s *session) onAlarmDue(ctx actor.Context, m alarmDue) {
+	if m.round != s.round || s.conn == nil {
+		return
+	}
+	due, ring := s.alarms.rang(m.at, time.Now())
+	s.ring(ctx, ring)
+	for _, timer := range due {
+		if s.conn != nil {
+			s.handle(ctx, smsc.Due{Timer: timer})
+		}
+	}
+}
+
+// ring sets the clock; zero: it is set already. What is due at once needs none.
+func (s *session) ring(ctx actor.Context, at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	if after := time.Until(at); after > 0 {
+		scheduler.NewTimerScheduler(ctx.ActorSystem().Root).SendOnce(after, ctx.Self(), alarmDue{s.round, at})
+	} else {
+		ctx.Send(ctx.Self(), alarmDue{s.round, at})
 	}
 }
