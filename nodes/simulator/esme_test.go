@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,13 @@ import (
 
 var protocols = []smsc.Protocol{cimd2.Protocol, smpp.Protocol}
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childKey) != "" {
+		child()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // deadline bounds every wait of these tests.
 const deadline = 10 * time.Second
