@@ -147,21 +147,6 @@ func allUpTo(data []byte, highest byte) bool {
 	return true
 }
 
-// Writable reports whether the SMSC's default alphabet has all characters of a
-// text in the GSM alphabet (unpacked septets). Where it has not, cut the text in
-// UCS2.
-func Writable(a smsc.Alphabet, septets []byte) bool {
-	switch a {
-	case smsc.AlphabetGSM:
-		return true
-	case smsc.AlphabetASCII:
-		data, ok := text.EncodeLatin1(text.DecodeGSM7(septets))
-		return ok && allUpTo(data, 0x7F)
-	}
-	_, ok := text.EncodeLatin1(text.DecodeGSM7(septets))
-	return ok
-}
-
 // sarParameters returns the sar_ parameters that say what a user data header
 // says, if that is nothing but a place in a text.
 func sarParameters(udh []byte) (l TLVs, ok bool) {

@@ -119,12 +119,14 @@ func ParseValidity(s string) (d time.Duration, ok bool) {
 	if len(s) != timeSize-1 || s[15] != 'R' {
 		return 0, false
 	}
+	for _, c := range []byte(s[:15]) { // the last three say nothing, and are 0
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+	}
 	units := [...]time.Duration{365 * day, 30 * day, day, time.Hour, time.Minute, time.Second}
 	for i, u := range units {
 		a, b := s[2*i]-'0', s[2*i+1]-'0'
-		if a > 9 || b > 9 {
-			return 0, false
-		}
 		d += time.Duration(10*a+b) * u
 	}
 	return d, true
