@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,17 +115,31 @@ func BenchmarkLoopback(b *testing.B) {
 	line := newBenchLine(b)
 	bare.run(b, each)
 	line.run(b, each)
-	var bareTook, lineTook time.Duration
+	var bareTook, lineTook, bareCPU, lineCPU time.Duration
 	b.ResetTimer()
 	for range turns {
+		start := processor()
 		bareTook += bare.run(b, each)
+		middle := processor()
 		lineTook += line.run(b, each)
+		bareCPU, lineCPU = bareCPU+middle-start, lineCPU+processor()-middle
 	}
 	total := float64(turns * each)
 	b.ReportMetric(total/bareTook.Seconds(), "bare/s")
 	b.ReportMetric(total/lineTook.Seconds(), "cimd2/s")
 	b.ReportMetric(bareTook.Seconds()/lineTook.Seconds(), "ratio")
+	b.ReportMetric(bareCPU.Seconds()/lineCPU.Seconds(), "cpu-ratio") // what the time's would be on an idle processor
+	b.ReportMetric(float64((lineCPU-bareCPU).Nanoseconds())/total, "added-cpu-ns")
 	b.ReportMetric(0, "ns/op")
+}
+
+// processor is what this process has used of processors.
+func processor() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // benchPackets are a submit and its answer as they go over the line.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ringway-im/ringway/smsc"
@@ -48,6 +47,14 @@ var responseTimers = func() (names [256]string) {
 
 const responsePrefix = "response "
 
+// stopResponse are the effects that stop them, made once.
+var stopResponse = func() (effects [256]smsc.Effect) {
+	for n, name := range responseTimers {
+		effects[n] = smsc.StopTimer{Name: name}
+	}
+	return effects
+}()
+
 // timers holds which of each name is the latest; 0: none runs.
 type timers struct {
 	seq       uint64
@@ -66,8 +73,22 @@ func (t *timers) of(name string) *uint64 {
 	case pollTimer:
 		return &t.latest[3]
 	}
-	n, _ := number([]byte(name[len(responsePrefix):]), 3)
+	n, _ := responseNumber(name)
 	return &t.responses[n]
+}
+
+// responseNumber is the number of a response's timer.
+func responseNumber(name string) (n int, ok bool) {
+	if len(name) != len(responsePrefix)+3 || name[:len(responsePrefix)] != responsePrefix {
+		return 0, false
+	}
+	for _, c := range []byte(name[len(responsePrefix):]) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, n < 256
 }
 
 func (t *timers) set(name string, after time.Duration, do []smsc.Effect) []smsc.Effect {
@@ -84,6 +105,9 @@ func (t *timers) stop(name string, do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	*t.of(name) = 0
+	if n, ok := responseNumber(name); ok {
+		return append(do, stopResponse[n])
+	}
 	return append(do, smsc.StopTimer{Name: name})
 }
 
@@ -91,9 +115,7 @@ func (t *timers) runs(name string) bool { return *t.of(name) != 0 }
 
 // due reports whether timer is the latest of its name, and forgets it.
 func (t *timers) due(timer smsc.Timer) bool {
-	n, err := strconv.Atoi(strings.TrimPrefix(timer.Name, responsePrefix))
-	response := err == nil && n >= 0 && n < len(responseTimers) && timer.Name == responseTimers[n]
-	if !response && !slices.Contains([]string{loginTimer, idleTimer, logoutTimer, pollTimer}, timer.Name) {
+	if _, ok := responseNumber(timer.Name); !ok && !slices.Contains([]string{loginTimer, idleTimer, logoutTimer, pollTimer}, timer.Name) {
 		return false // none of ours
 	}
 	latest := t.of(timer.Name)
@@ -251,7 +273,7 @@ func (m *machine) request(p *Packet, do []smsc.Effect) []smsc.Effect {
 // send numbers a request and writes it; with an error it was neither.
 func (m *machine) send(p *Packet, r request, do []smsc.Effect) ([]smsc.Effect, error) {
 	p.Number = m.out.next
-	octets, do, err := m.writer.write(p, do)
+	octets, do, err := m.writer.write(p, m.out.spare, do)
 	if err != nil {
 		return do, err
 	}
@@ -270,7 +292,7 @@ func (m *machine) await(r request, do []smsc.Effect) []smsc.Effect {
 
 // nack asks for the number expected next.
 func (m *machine) nack(do []smsc.Effect) []smsc.Effect {
-	_, do, _ = m.writer.write(m.writer.start(Nack, m.in.expected), do)
+	_, do, _ = m.writer.write(m.writer.start(Nack, m.in.expected), nil, do)
 	return do
 }
 
@@ -388,7 +410,7 @@ func (m *machine) respond(r *received, do []smsc.Effect) []smsc.Effect {
 
 // reply writes what this package made: it can always be written.
 func (m *machine) reply(r *received, p *Packet, do []smsc.Effect) []smsc.Effect {
-	r.response, do, _ = m.writer.write(p, do)
+	r.response, do, _ = m.writer.write(p, nil, do)
 	return do
 }
 

@@ -295,11 +295,11 @@ func (w *writer) start(o Operation, number uint8) *Packet {
 	return &w.Packet
 }
 
-// write appends the packet on its way, and returns it as octets. An error is one
-// of Append's.
-func (w *writer) write(p *Packet, do []smsc.Effect) ([]byte, []smsc.Effect, error) {
+// write appends the packet on its way, and returns it as octets, in into's memory
+// if that is enough. An error is one of Append's.
+func (w *writer) write(p *Packet, into []byte, do []smsc.Effect) ([]byte, []smsc.Effect, error) {
 	p.Bare = w.bare
-	octets, err := p.Append(nil)
+	octets, err := p.Append(into[:0])
 	if err != nil {
 		return nil, do, err
 	}

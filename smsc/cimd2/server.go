@@ -123,7 +123,7 @@ func (s *server) deliver(ref uint64, p *Packet, do []smsc.Effect) []smsc.Effect 
 		return append(do, smsc.DeliverAnswered{Ref: ref, Temporary: true})
 	}
 	p.Number = s.out.next
-	octets, do, err := s.writer.write(p, do)
+	octets, do, err := s.writer.write(p, s.out.spare, do)
 	if err != nil {
 		return append(do, smsc.DeliverAnswered{Ref: ref})
 	}
@@ -294,7 +294,7 @@ var refusals = map[Operation]Error{
 
 func (s *server) reply(r *received, response *Packet, do []smsc.Effect) []smsc.Effect {
 	var err error
-	r.response, do, err = s.writer.write(response, do)
+	r.response, do, err = s.writer.write(response, nil, do)
 	if err != nil { // an id that cannot be written
 		return s.refuse(r, ErrSystem, do)
 	}
@@ -312,7 +312,7 @@ func (s *server) nack(do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	s.nacked = true
-	_, do, _ = s.writer.write(s.writer.start(Nack, s.in.expected), do)
+	_, do, _ = s.writer.write(s.writer.start(Nack, s.in.expected), nil, do)
 	return do
 }
 

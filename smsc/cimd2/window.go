@@ -9,7 +9,8 @@ type outbox struct {
 	first, last uint8 // 1, 255 for an ESME, 0, 254 for an SMSC
 	next        uint8 // number of the next request
 	open        []request
-	nacks       int // in a row, without an answer
+	nacks       int    // in a row, without an answer
+	spare       []byte // memory of one that was answered, and so written
 }
 
 // request is one of ours on its way. octets are what was written, to be written again.
@@ -36,6 +37,7 @@ func (o *outbox) after(n uint8) uint8 {
 func (o *outbox) add(r request) {
 	o.next = o.after(o.next)
 	o.open = append(o.open, r)
+	o.spare = nil
 }
 
 // answered takes the request off that a response belongs to; not ok when there
@@ -46,7 +48,7 @@ func (o *outbox) answered(p *Packet) (r request, ok bool) {
 		if p.Number == r.number && (p.Operation == r.operation.Response() || p.Operation == GeneralError) ||
 			p.Operation == GeneralError && len(o.open) == 1 {
 			o.open = slices.Delete(o.open, i, i+1)
-			o.nacks = 0
+			o.nacks, o.spare = 0, r.octets
 			return r, true
 		}
 	}
@@ -84,6 +86,7 @@ func (o *outbox) nack(number uint8) (again []request, was []uint8, ok bool) {
 type inbox struct {
 	expected uint8 // number of their next request
 	recent   []*received
+	spare    *received // one that is not recent any more
 }
 
 type received struct {
@@ -125,12 +128,16 @@ func (in *inbox) take(p *Packet) (r *received, again bool) {
 	} else {
 		in.expected = p.Number + 2
 	}
-	r = &received{packet: p}
+	if r = in.spare; r == nil {
+		r = &received{}
+	}
+	in.spare = nil
+	*r = received{packet: p}
 	in.recent = append(in.recent, r)
 	if len(in.recent) > maxRecent {
 		for i, old := range in.recent[:len(in.recent)-1] {
 			if old.response != nil {
-				in.recent = slices.Delete(in.recent, i, i+1)
+				in.recent, in.spare = slices.Delete(in.recent, i, i+1), old
 				break
 			}
 		}
