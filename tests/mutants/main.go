@@ -141,14 +141,14 @@ var (
 // suite builds a package's tests and runs them until one fails; "": all pass.
 func suite(dir, overlay, pkg string, within time.Duration) (caught, out string, err error) {
 	binary := filepath.Join(dir, "suite.test")
-	build := exec.Command("go", "test", "-c", "-o", binary, "-overlay="+overlay, pkg)
+	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", binary, "-overlay="+overlay, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
 		return "", "", fmt.Errorf("%s does not build: %w\n%s", pkg, err, said)
 	}
 	args := []string{"-test.v", "-test.failfast", "-test.timeout=" + within.String()}
 	if code, err := os.ReadFile(binary); err == nil && bytes.Contains(code, []byte("rapid.nofailfile")) {
-		args = append(args, "-rapid.nofailfile") // what fails here is not to be tried again in the tree
+		args = append(args, "-rapid.nofailfile", "-rapid.shrinktime=1s") // what fails here is not to be tried again in the tree
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within+10*time.Second)
 	defer cancel()
