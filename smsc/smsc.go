@@ -295,7 +295,7 @@ type Config struct {
 	Window          int           // submits that may be unanswered; 1: stop and wait
 	Poll            bool          // CIMD2 retrieving account: ask for messages by delivery request
 	PollEvery       time.Duration // how often, when the last answer was "none waiting"
-	KeepAlive       time.Duration // idle time after which the line is probed
+	KeepAlive       time.Duration // the longest silence before the line is probed
 	ResponseTimeout time.Duration // of a request of ours; then its outcome is unknown
 	LoginTimeout    time.Duration
 	LogoutTimeout   time.Duration

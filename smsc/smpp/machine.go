@@ -49,7 +49,7 @@ func NewMachine(cfg smsc.Config) smsc.Machine {
 			}
 			return smsc.Answered{Ref: ref, Outcome: o}
 		})}
-	m.noUnbindResp = cfg.Quirks.NoLogoutAnswer
+	m.keepAlive, m.noUnbindResp = cfg.KeepAlive, cfg.Quirks.NoLogoutAnswer
 	return m
 }
 
@@ -170,13 +170,11 @@ func (m *machine) received(do []smsc.Effect, p PDU) []smsc.Effect {
 	if m.state == stateClosed {
 		return do
 	}
+	m.heard = true
 	if p.Command().IsResponse() {
 		do = m.responded(do, p)
 	} else {
 		do = m.requested(do, p)
-	}
-	if m.state == stateBound && m.cfg.KeepAlive > 0 {
-		do = m.setTimer(do, timerIdle, m.cfg.KeepAlive)
 	}
 	return do
 }
@@ -228,7 +226,7 @@ func (m *machine) bindAnswered(do []smsc.Effect, s Status, hint string) []smsc.E
 		return m.close(do, fmt.Errorf("smpp: bind as %q refused: %w%s", m.cfg.User, &Refused{s}, hint), smsc.RetrySlow)
 	}
 	m.state = stateBound
-	return append(do, smsc.Bound{})
+	return append(m.watch(do), smsc.Bound{})
 }
 
 // Refused is the error of a bind that the SMSC refused.
@@ -320,8 +318,8 @@ func (m *machine) timeout(do []smsc.Effect, t smsc.Timer) []smsc.Effect {
 			return m.close(do, fmt.Errorf("smpp: no outbind within %v of the SMSC's connection", m.cfg.LoginTimeout), smsc.RetrySoon)
 		}
 		return m.close(do, fmt.Errorf("smpp: no answer to the bind within %v", m.cfg.LoginTimeout), smsc.RetrySoon)
-	case timerIdle:
-		return m.probe(do)
+	case timerProbe:
+		return m.listened(do)
 	}
 	return m.overdue(do, t)
 }

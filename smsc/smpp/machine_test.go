@@ -27,7 +27,7 @@ func bound(t *testing.T, cfg smsc.Config) *story {
 	s := tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
 	s.state("binding")
-	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "timer probe 15s", "bound")
 	s.state("bound")
 	return s
 }
@@ -45,14 +45,14 @@ func TestStopAndWait(t *testing.T) {
 	s.on(submit(7, "one"), `submit_sm 2 "one"`, "timer response 2 10s")
 	s.ready(0)
 	s.on(submit(8, "two"), "answered 8 bad_session")
-	s.got(submitResp(2, OK, "a1"), "answered 7 accepted a1", "timer idle 30s")
+	s.got(submitResp(2, OK, "a1"), "answered 7 accepted a1")
 	s.ready(1)
-	s.got(submitResp(2, OK, "a1"), "timer idle 30s") // double
-	s.got(submitResp(99, OK, "x"), "timer idle 30s") // never sent
-	s.on(smsc.Due{Timer: s.timers["response 2"]})    // stale
+	s.got(submitResp(2, OK, "a1"))                // double
+	s.got(submitResp(99, OK, "x"))                // never sent
+	s.on(smsc.Due{Timer: s.timers["response 2"]}) // stale
 	s.on(submit(9, "three"), `submit_sm 3 "three"`, "timer response 3 10s")
-	s.got(&DeliverSMResp{Header: Header{Sequence: 3}}, "timer idle 30s") // another kind of response
-	s.got(submitResp(3, RTHROTTLED, ""), "answered 9 throttled  ESME_RTHROTTLED (0x58)", "timer idle 30s")
+	s.got(&DeliverSMResp{Header: Header{Sequence: 3}}) // another kind of response
+	s.got(submitResp(3, RTHROTTLED, ""), "answered 9 throttled  ESME_RTHROTTLED (0x58)")
 	s.state("bound")
 }
 
@@ -95,7 +95,7 @@ func TestEveryOpenSubmitIsUnknownAtTheEnd(t *testing.T) {
 			if name == "framing" {
 				want = append(want, "generic_nack 0 ESME_RINVCMDLEN (0x02)")
 			}
-			want = append(want, "answered 1 unknown", "answered 2 unknown", "stop idle")
+			want = append(want, "answered 1 unknown", "answered 2 unknown", "stop probe")
 			s.on(e.ev, append(want, e.want...)...)
 			s.state("closed")
 			s.ready(0)
@@ -106,16 +106,25 @@ func TestEveryOpenSubmitIsUnknownAtTheEnd(t *testing.T) {
 func TestEnquireLink(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
-	stale := s.timers["idle"]
-	s.got(deliverSM(1, "x"), `delivered 1 "x"`, "timer idle 30s")
+	stale := s.timers["probe"]
+	s.got(deliverSM(1, "x"), `delivered 1 "x"`)
+	s.due("probe", "timer probe 15s") // something was heard
 	s.on(smsc.Due{Timer: stale})
-	s.due("idle", "enquire_link 3", "timer enquire 10s") // while the window is full
-	s.got(&EnquireLinkResp{Header{Sequence: 4}}, "timer idle 30s")
-	s.due("idle") // one at a time
-	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire", "timer idle 30s")
-	s.got(&EnquireLink{Header{Sequence: 0xFFFFFFF0}}, "enquire_link_resp 4294967280", "timer idle 30s")
-	s.due("idle", "enquire_link 4", "timer enquire 10s")
-	s.due("enquire", "answered 1 unknown", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
+	s.due("probe", "enquire_link 3", "timer enquire 10s", "timer probe 15s") // while the window is full
+	s.due("probe", "timer probe 15s")                                        // one at a time
+	s.got(&EnquireLinkResp{Header{Sequence: 4}})                             // not to it
+	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire")
+	s.got(&EnquireLinkResp{Header{Sequence: 3}}) // double
+	s.got(&EnquireLink{Header{Sequence: 0xFFFFFFF0}}, "enquire_link_resp 4294967280")
+	s.due("probe", "timer probe 15s")
+	s.due("probe", "enquire_link 4", "timer enquire 10s", "timer probe 15s")
+	s.due("enquire", "answered 1 unknown", "stop probe", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
+
+	cfg := config()
+	cfg.KeepAlive = 0
+	s = tell(t, NewMachine(cfg))
+	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
+	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound") // never probed
 }
 
 func TestBindRefused(t *testing.T) {
@@ -161,36 +170,36 @@ func TestModes(t *testing.T) {
 	cfg.Mode = "receiver"
 	s := tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_receiver 1", "timer login 5s")
-	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "timer probe 15s", "bound")
 	s.ready(0)
 	s.on(submit(1, "a"), "answered 1 bad_session")
 	cfg.Mode = "transmitter"
 	s = tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{}, "bind_transmitter 1", "timer login 5s")
-	s.got(&BindTransmitterResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.got(&BindTransmitterResp{Header: Header{Sequence: 1}}, "stop login", "timer probe 15s", "bound")
 	s.ready(1)
 }
 
 func TestDeliveries(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s") // ours is open meanwhile
-	s.got(deliverSM(2, "one"), `delivered 1 "one"`, "timer idle 30s")
-	s.got(deliverSM(3, "two"), `delivered 2 "two"`, "timer idle 30s")
+	s.got(deliverSM(2, "one"), `delivered 1 "one"`)
+	s.got(deliverSM(3, "two"), `delivered 2 "two"`)
 	s.on(smsc.Refuse{Ref: 2}, "deliver_sm_resp 3 ESME_RX_T_APPN (0x64)")
 	s.on(smsc.Accept{Ref: 1}, "deliver_sm_resp 2")
 	s.on(smsc.Accept{Ref: 1}) // answered already
 	d := &DataSM{Header: Header{Sequence: 4}}
 	d.TLVs.Add(TagMessagePayload, []byte("three")...)
-	s.got(d, `delivered 3 "three"`, "timer idle 30s")
+	s.got(d, `delivered 3 "three"`)
 	s.on(smsc.Accept{Ref: 3}, "data_sm_resp 4")
 	r := deliverSM(5, "id:a1 sub:001 dlvrd:001 submit date:2611221000 done date:2611221001 stat:DELIVRD err:000 text:x")
 	r.ESMClass = 0x04
-	s.got(r, "reported 4 a1 delivered", "timer idle 30s") // before the response to its submit
+	s.got(r, "reported 4 a1 delivered") // before the response to its submit
 	s.on(smsc.Accept{Ref: 4}, "deliver_sm_resp 5")
-	s.got(&AlertNotification{Header: Header{Sequence: 6}}, "timer idle 30s")
-	s.got(&Outbind{Header: Header{Sequence: 7}}, "timer idle 30s")
-	s.got(&SubmitSM{Header: Header{Sequence: 8}}, "generic_nack 8 ESME_RINVCMDID (0x03)", "timer idle 30s")
-	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "timer idle 30s")
+	s.got(&AlertNotification{Header: Header{Sequence: 6}})
+	s.got(&Outbind{Header: Header{Sequence: 7}})
+	s.got(&SubmitSM{Header: Header{Sequence: 8}}, "generic_nack 8 ESME_RINVCMDID (0x03)")
+	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1")
 }
 
 func TestTooManyUnansweredDeliveries(t *testing.T) {
@@ -198,23 +207,24 @@ func TestTooManyUnansweredDeliveries(t *testing.T) {
 	for i := range maxTaken {
 		s.m.Handle(smsc.Received{Packet: deliverSM(uint32(i+1), "x")}, nil)
 	}
-	s.got(deliverSM(9999, "x"), "deliver_sm_resp 9999 ESME_RX_T_APPN (0x64)", "timer idle 30s")
+	s.got(deliverSM(9999, "x"), "deliver_sm_resp 9999 ESME_RX_T_APPN (0x64)")
 }
 
 func TestGenericNack(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
 	// sequence 0 matches nothing, but something is wrong: is the SMSC there?
-	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "enquire_link 3", "timer enquire 10s", "timer idle 30s")
-	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "timer idle 30s") // asked already
+	s.got(&GenericNack{Header{Status: RINVCMDLEN}}, "enquire_link 3", "timer enquire 10s")
+	s.got(&GenericNack{Header{Status: RINVCMDLEN}}) // asked already
 	s.ready(0)
-	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire", "timer idle 30s")
-	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 2}}, "answered 1 permanent  ESME_RINVCMDID (0x03)", "timer idle 30s")
+	s.got(&EnquireLinkResp{Header{Sequence: 3}}, "stop enquire")
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 2}}, "answered 1 permanent  ESME_RINVCMDID (0x03)")
 	s.on(submit(2, "b"), `submit_sm 4 "b"`, "timer response 4 10s")
-	s.got(&GenericNack{Header{Sequence: 4}}, "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)", "timer idle 30s")
-	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 77}}, "timer idle 30s") // never sent
-	s.due("idle", "enquire_link 5", "timer enquire 10s")
-	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 5}}, "stop enquire", "timer idle 30s") // somebody is there
+	s.got(&GenericNack{Header{Sequence: 4}}, "answered 2 temporary  ESME_RUNKNOWNERR (0xFF)")
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 77}}) // never sent
+	s.due("probe", "timer probe 15s")
+	s.due("probe", "enquire_link 5", "timer enquire 10s", "timer probe 15s")
+	s.got(&GenericNack{Header{Status: RINVCMDID, Sequence: 5}}, "stop enquire") // somebody is there
 }
 
 func TestGarbledResponseStillAnswers(t *testing.T) {
@@ -224,7 +234,7 @@ func TestGarbledResponseStillAnswers(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	s.on(smsc.Garbled{Err: err}, "answered 1 accepted a1", "timer idle 30s")
+	s.on(smsc.Garbled{Err: err}, "answered 1 accepted a1")
 	_, err = Decode(unhex(t, "000000120000000500000000000000220000"))
 	s.on(smsc.Garbled{Err: err}, "deliver_sm_resp 34 ESME_RINVCMDLEN (0x02)")
 }
@@ -232,44 +242,44 @@ func TestGarbledResponseStillAnswers(t *testing.T) {
 func TestLogoutWaitsForWhatIsOpen(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
-	s.got(deliverSM(1, "in"), `delivered 1 "in"`, "timer idle 30s")
+	s.got(deliverSM(1, "in"), `delivered 1 "in"`)
 	s.on(smsc.Logout{}, "timer logout 10s")
 	s.state("closing")
 	s.ready(0)
 	s.got(deliverSM(2, "later"), "deliver_sm_resp 2 ESME_RX_T_APPN (0x64)")
 	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1")
 	s.on(smsc.Accept{Ref: 1}, "deliver_sm_resp 1", "unbind 3", "timer logout 3s")
-	s.got(&UnbindResp{Header{Sequence: 3}}, "stop idle", "stop logout", "close, retry not")
+	s.got(&UnbindResp{Header{Sequence: 3}}, "stop logout", "stop probe", "close, retry not")
 	s.state("closed")
 }
 
 func TestUnbindUnanswered(t *testing.T) {
 	s := bound(t, config())
 	s.on(smsc.Logout{}, "timer logout 10s", "unbind 2", "timer logout 3s")
-	s.due("logout", "stop idle", "close, retry not: smpp: no unbind_resp within 3s")
+	s.due("logout", "stop probe", "close, retry not: smpp: no unbind_resp within 3s")
 }
 
 func TestUnbindFromTheSMSC(t *testing.T) {
 	s := bound(t, config())
-	s.got(&Unbind{Header{Sequence: 9}}, "timer logout 10s", "unbind_resp 9", "stop idle", "stop logout",
+	s.got(&Unbind{Header{Sequence: 9}}, "timer logout 10s", "unbind_resp 9", "stop logout", "stop probe",
 		"close, retry soon: smpp: the peer has unbound")
 
 	s = bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
 	s.got(&Unbind{Header{Sequence: 9}}, "timer logout 10s")
 	s.ready(0)
-	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "unbind_resp 9", "stop idle", "stop logout",
+	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "unbind_resp 9", "stop logout", "stop probe",
 		"close, retry soon: smpp: the peer has unbound")
 
 	s = bound(t, config())
 	s.on(smsc.Logout{}, "timer logout 10s", "unbind 2", "timer logout 3s")
-	s.got(&Unbind{Header{Sequence: 9}}, "unbind_resp 9", "stop idle", "stop logout", "close, retry not") // both at once
+	s.got(&Unbind{Header{Sequence: 9}}, "unbind_resp 9", "stop logout", "stop probe", "close, retry not") // both at once
 }
 
 func TestLostSession(t *testing.T) {
 	s := bound(t, config())
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
-	s.got(submitResp(2, RINVBNDSTS, ""), "answered 1 bad_session  ESME_RINVBNDSTS (0x04)", "stop idle",
+	s.got(submitResp(2, RINVBNDSTS, ""), "answered 1 bad_session  ESME_RINVBNDSTS (0x04)", "stop probe",
 		"close, retry soon: smpp: the SMSC has lost the session: submit_sm answered with ESME_RINVBNDSTS (0x04)")
 }
 

@@ -266,11 +266,12 @@ func TestServerProbes(t *testing.T) {
 	s.on(smsc.Connected{})
 	trx := esme
 	s.got(&trx, "login esme secret transceiver")
-	s.on(smsc.LoginResult{OK: true}, "bind_transceiver_resp 1", "timer probe 1m0s", "bound")
-	s.due("probe", "enquire_link 1", "timer enquire 10s")
-	s.got(&EnquireLinkResp{Header{Sequence: 1}}, "stop enquire", "timer probe 1m0s")
-	s.due("probe", "enquire_link 2", "timer enquire 10s")
-	s.due("enquire", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
+	s.on(smsc.LoginResult{OK: true}, "bind_transceiver_resp 1", "timer probe 30s", "bound")
+	s.due("probe", "enquire_link 1", "timer enquire 10s", "timer probe 30s")
+	s.got(&EnquireLinkResp{Header{Sequence: 1}}, "stop enquire")
+	s.due("probe", "timer probe 30s")
+	s.due("probe", "enquire_link 2", "timer enquire 10s", "timer probe 30s")
+	s.due("enquire", "stop probe", "close, retry soon: smpp: line is dead: no enquire_link_resp within 10s")
 }
 
 func TestWhichReceiptsAreWanted(t *testing.T) {

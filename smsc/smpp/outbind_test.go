@@ -16,9 +16,9 @@ func TestOutbind(t *testing.T) {
 	s.got(&EnquireLink{Header{Sequence: 7}}, "enquire_link_resp 7")
 	s.got(&Outbind{Header{Sequence: 8}, "smsc", "other"}, "bind_receiver 1", "timer login 5s")
 	s.got(&Outbind{Header{Sequence: 9}, "smsc", "other"}) // once is enough
-	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "bound", "timer idle 30s")
+	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "timer probe 15s", "bound")
 	s.ready(0) // a receiver
-	s.got(deliverSM(10, "in"), `delivered 1 "in"`, "timer idle 30s")
+	s.got(deliverSM(10, "in"), `delivered 1 "in"`)
 
 	s = tell(t, NewMachine(cfg))
 	s.on(smsc.Connected{Accepted: true}, "timer login 5s")

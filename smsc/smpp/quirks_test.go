@@ -274,7 +274,7 @@ func TestQuirkNoTLVs(t *testing.T) {
 	// An SMSC that says it is of v3.3 gets none either.
 	s := tell(t, NewMachine(quirky(smsc.Quirks{LongTexts: smsc.LongSAR})))
 	s.on(smsc.Connected{}, "bind_transceiver 1", "timer login 5s")
-	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}, TLVs: TLVs{{TagSCInterfaceVersion, []byte{0x33}}}}, "stop login", "bound", "timer idle 30s")
+	s.got(&BindTransceiverResp{Header: Header{Sequence: 1}, TLVs: TLVs{{TagSCInterfaceVersion, []byte{0x33}}}}, "stop login", "timer probe 15s", "bound")
 	do := s.m.Handle(smsc.Submit{Ref: 1, Part: p}, nil)
 	if m := mustDecode(t, do[0].(smsc.Write).Octets).(*SubmitSM); len(m.TLVs) != 0 || m.ESMClass != ESMClassUDHI {
 		t.Errorf("%+v", m)
@@ -285,7 +285,7 @@ func TestQuirkNoLogoutAnswer(t *testing.T) {
 	s := bound(t, quirky(smsc.Quirks{NoLogoutAnswer: true}))
 	s.on(submit(1, "a"), `submit_sm 2 "a"`, "timer response 2 10s")
 	s.on(smsc.Logout{}, "timer logout 10s")
-	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "unbind 3", "stop idle", "stop logout", "close, retry not")
+	s.got(submitResp(2, OK, "a1"), "answered 1 accepted a1", "unbind 3", "stop logout", "stop probe", "close, retry not")
 	s.state("closed")
 }
 
@@ -312,10 +312,10 @@ func TestQuirkFates(t *testing.T) {
 	} {
 		q := uint32(i + 2)
 		s.on(submit(7, "a"), fmt.Sprintf(`submit_sm %d "a"`, q), fmt.Sprintf("timer response %d 10s", q))
-		s.got(submitResp(q, c.s, ""), "answered 7 "+c.want, "timer idle 30s")
+		s.got(submitResp(q, c.s, ""), "answered 7 "+c.want)
 	}
 	s.on(submit(8, "a"), `submit_sm 5 "a"`, "timer response 5 10s")
-	s.got(submitResp(5, RSYSERR, ""), "answered 8 bad_session  ESME_RSYSERR (0x08)", "stop idle",
+	s.got(submitResp(5, RSYSERR, ""), "answered 8 bad_session  ESME_RSYSERR (0x08)", "stop probe",
 		"close, retry soon: smpp: the SMSC has lost the session: submit_sm answered with ESME_RSYSERR (0x08)")
 }
 

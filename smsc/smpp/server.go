@@ -34,8 +34,10 @@ func NewServer(cfg smsc.ServerConfig) smsc.ServerMachine {
 	if cfg.SubmitWindow <= 0 || cfg.SubmitWindow > maxTaken {
 		cfg.SubmitWindow = maxTaken
 	}
-	return &server{cfg: cfg, multis: map[uint64]multi{}, parts: map[uint64]multiPart{}, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.ResponseTimeout,
+	m := &server{cfg: cfg, multis: map[uint64]multi{}, parts: map[uint64]multiPart{}, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.ResponseTimeout,
 		func(ref uint64, _ error) smsc.Effect { return smsc.DeliverAnswered{Ref: ref, Temporary: true} })}
+	m.keepAlive = cfg.KeepAlive
+	return m
 }
 
 // NewID returns n in decimal, at least ten digits (the width of SMPP v3.4 appendix B).
@@ -117,26 +119,21 @@ func (m *server) received(do []smsc.Effect, p PDU) []smsc.Effect {
 	if m.state == stateClosed {
 		return do
 	}
+	m.heard = true
 	if p.Command().IsResponse() {
 		do = m.responded(do, p)
 	} else {
 		do = m.requested(do, p)
 	}
-	return m.heard(do)
+	return m.active(do)
 }
 
-// heard starts anew to wait for a sign of life.
-func (m *server) heard(do []smsc.Effect) []smsc.Effect {
-	if m.state != stateBound {
+// active starts anew to wait for the ESME to be silent.
+func (m *server) active(do []smsc.Effect) []smsc.Effect {
+	if m.state != stateBound || m.cfg.InactivityTimeout <= 0 {
 		return do
 	}
-	if m.cfg.InactivityTimeout > 0 {
-		do = m.setTimer(do, timerIdle, m.cfg.InactivityTimeout)
-	}
-	if m.cfg.KeepAlive > 0 {
-		do = m.setTimer(do, timerProbe, m.cfg.KeepAlive)
-	}
-	return do
+	return m.setTimer(do, timerIdle, m.cfg.InactivityTimeout)
 }
 
 func (m *server) requested(do []smsc.Effect, p PDU) []smsc.Effect {
@@ -215,7 +212,7 @@ func (m *server) loggedIn(do []smsc.Effect, ev smsc.LoginResult) []smsc.Effect {
 	}
 	do = m.stopTimer(do, timerLogin)
 	m.state = stateBound
-	return append(m.heard(do), smsc.Bound{})
+	return append(m.watch(m.active(do)), smsc.Bound{})
 }
 
 func (m *server) deliver(do []smsc.Effect, p *SubmitSM, err error, ref uint64) []smsc.Effect {
@@ -310,7 +307,7 @@ func (m *server) timeout(do []smsc.Effect, t smsc.Timer) []smsc.Effect {
 	case timerIdle:
 		return m.close(do, fmt.Errorf("smpp: the ESME was silent for %v", m.cfg.InactivityTimeout), smsc.RetryNot)
 	case timerProbe:
-		return m.probe(do)
+		return m.listened(do)
 	}
 	return m.overdue(do, t)
 }

@@ -57,6 +57,7 @@ type side struct {
 	state           state
 	window          window        // of open
 	responseTimeout time.Duration // of each in open
+	keepAlive       time.Duration // the longest silence of the peer; 0: unlimited
 	logoutTimeout   time.Duration
 	lost            func(ref uint64, why error) smsc.Effect // an open request that will not be answered
 
@@ -65,6 +66,7 @@ type side struct {
 	open     map[uint32]ours    // our submit_sm or deliver_sm, unanswered, by sequence
 	taken    map[uint64]request // theirs, by the Ref under which our user knows it
 	lastRef  uint64
+	heard    bool   // something has come since watch
 	enquire  uint32 // sequence of our enquire_link while unanswered, else 0
 	unbind   uint32 // sequence of our unbind, 0: not sent
 
@@ -73,7 +75,7 @@ type side struct {
 	peerUnbinds    bool // unbind has come; its response waits for what is open
 	peerUnbindWith uint32
 
-	timers   map[string]uint64 // those set, except of responses
+	timers   []smsc.Timer // those set, except of responses: five at most
 	timerSeq uint64
 
 	room []byte // for what is written: many PDUs, one allocation
@@ -83,7 +85,7 @@ func newSide(window int, response, logout time.Duration, lost func(uint64, error
 	return side{
 		window: newWindow(window), responseTimeout: orDefault(response, 30*time.Second),
 		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
-		open: map[uint32]ours{}, taken: map[uint64]request{}, timers: map[string]uint64{},
+		open: map[uint32]ours{}, taken: map[uint64]request{},
 	}
 }
 
@@ -162,6 +164,28 @@ func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, r o
 	return do, r, true
 }
 
+// watch begins to listen for the peer: after every half of keepAlive in which
+// nothing was heard it is probed, so that it is never silent for longer than
+// keepAlive, and no timer has to be set for each PDU.
+func (s *side) watch(do []smsc.Effect) []smsc.Effect {
+	if s.keepAlive <= 0 {
+		return do
+	}
+	s.heard = false
+	return s.setTimer(do, timerProbe, (s.keepAlive+1)/2)
+}
+
+// listened is what watch's timer leads to.
+func (s *side) listened(do []smsc.Effect) []smsc.Effect {
+	if s.state != stateBound {
+		return do
+	}
+	if !s.heard {
+		do = s.probe(do)
+	}
+	return s.watch(do)
+}
+
 // probe asks whether the other side is there; one question at a time.
 func (s *side) probe(do []smsc.Effect) []smsc.Effect {
 	if s.state != stateBound || s.enquire != 0 {
@@ -199,15 +223,26 @@ func (s *side) place() (name string) {
 
 func (s *side) setTimer(do []smsc.Effect, name string, after time.Duration) []smsc.Effect {
 	s.timerSeq++
-	s.timers[name] = s.timerSeq
-	return append(do, smsc.SetTimer{Timer: smsc.Timer{Name: name, Seq: s.timerSeq}, After: after})
+	t := smsc.Timer{Name: name, Seq: s.timerSeq}
+	if i := s.timer(name); i >= 0 {
+		s.timers[i] = t
+	} else {
+		s.timers = append(s.timers, t)
+	}
+	return append(do, smsc.SetTimer{Timer: t, After: after})
+}
+
+// timer returns the index of the timer with this name, -1: not set.
+func (s *side) timer(name string) int {
+	return slices.IndexFunc(s.timers, func(t smsc.Timer) bool { return t.Name == name })
 }
 
 func (s *side) stopTimer(do []smsc.Effect, name string) []smsc.Effect {
-	if _, set := s.timers[name]; !set {
+	i := s.timer(name)
+	if i < 0 {
 		return do
 	}
-	delete(s.timers, name)
+	s.timers = slices.Delete(s.timers, i, i+1)
 	return append(do, smsc.StopTimer{Name: name})
 }
 
@@ -217,11 +252,11 @@ func (s *side) due(t smsc.Timer) bool {
 		_, late := s.openWith(t)
 		return late
 	}
-	seq, set := s.timers[t.Name]
-	if !set || seq != t.Seq {
+	i := slices.Index(s.timers, t)
+	if i < 0 {
 		return false
 	}
-	delete(s.timers, t.Name)
+	s.timers = slices.Delete(s.timers, i, i+1)
 	return true
 }
 
@@ -250,14 +285,14 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	for _, r := range s.open {
 		names = append(names, r.timer.Name)
 	}
-	for name := range s.timers {
-		names = append(names, name)
+	for _, t := range s.timers {
+		names = append(names, t.Name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		do = append(do, smsc.StopTimer{Name: name})
 	}
-	clear(s.timers)
+	s.timers = s.timers[:0]
 	clear(s.open)
 	s.places = s.places[:0]
 	clear(s.taken)
