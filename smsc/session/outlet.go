@@ -151,6 +151,7 @@ type outlet struct {
 	agenda  time.Time // of the agendaDue that is on its way; zero: none
 	retry   int       // messages in the retry queue
 	commits int       // on their way
+	turn    *turn     // that is being made; empty between two messages
 	ready   bool
 	drain   bool
 }
@@ -177,13 +178,13 @@ func NewOutlet(cfg OutletConfig) *actor.Props {
 	cfg.Window = max(cfg.Window, 1)
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &outlet{
-			cfg: cfg, plan: newPlan(), slots: map[uint64]*actor.PID{}, jobs: map[string]*job{}, begun: map[string]*journal.Task{},
+			cfg: cfg, plan: newPlan(), turn: new(turn), slots: map[uint64]*actor.PID{}, jobs: map[string]*job{}, begun: map[string]*journal.Task{},
 		}
 	}, actor.WithDispatcher(actor.NewSynchronizedDispatcher(300)), actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
 }
 
 func (o *outlet) Receive(ctx actor.Context) {
-	t := &turn{}
+	t := o.turn
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		o.onStarted(ctx)
@@ -226,6 +227,7 @@ func (o *outlet) Receive(ctx actor.Context) {
 	o.fill(t)
 	if !t.empty() {
 		o.commits++
+		o.turn = new(turn) // before the journal calls back
 		o.record(t)
 	}
 	o.setAgenda()
@@ -558,6 +560,16 @@ func (o *outlet) deferJob(t *turn, j *job) {
 	o.answer(t, j.task.Seq, j, o.result(j, messages.State_DEFERRED, nil))
 }
 
+// stateNames are those of results in metrics; messages.State's own String looks
+// them up in descriptors.
+var stateNames = func() map[messages.State]string {
+	m := make(map[messages.State]string, len(messages.State_name))
+	for n, name := range messages.State_name {
+		m[messages.State(n)] = strings.ToLower(name)
+	}
+	return m
+}()
+
 // finish ends j for good.
 func (o *outlet) finish(t *turn, j *job, state messages.State, reason *messages.Reason) {
 	o.plan.end(j)
@@ -565,7 +577,7 @@ func (o *outlet) finish(t *turn, j *job, state messages.State, reason *messages.
 	t.step.Tasks = slices.DeleteFunc(t.step.Tasks, func(task *journal.Task) bool { return task == j.task })
 	t.step.Ended = append(t.step.Ended, j.task)
 	result := o.result(j, state, reason)
-	o.cfg.Metrics.Finished(strings.ToLower(state.String()))
+	o.cfg.Metrics.Finished(stateNames[state])
 	if !j.task.Deferred {
 		o.answer(t, j.task.Seq, j, result)
 		return
