@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"net"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/ringway-im/ringway/nodes/simulator"
 )
@@ -62,5 +65,21 @@ func TestSMSCConfig(t *testing.T) {
 		len(cfg.Lists["all"]) != 2 || cfg.Lists["all"][1].String() != "+2" || cfg.Faults != (simulator.Faults{UnbindDelay: 2 * time.Second, IgnoreUnbind: true}) ||
 		cfg.Receipts.ReceiptID != "hex" || !reflect.DeepEqual(cfg.Receipts.Omit, []string{"sub"}) {
 		t.Errorf("got %+v", cfg)
+	}
+}
+
+func TestSMSCFlagsAreDocumented(t *testing.T) {
+	octets, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser, err := kong.New(&smscCmd{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range parser.Model.Flags {
+		if flag.Name != "help" && !strings.Contains(string(octets), "`--"+flag.Name+"`") {
+			t.Errorf("docs/simulator.md does not have --%s", flag.Name)
+		}
 	}
 }
