@@ -251,8 +251,10 @@ type Hello struct {
 	Up            *View                  `protobuf:"bytes,7,opt,name=up,proto3" json:"up,omitempty"`
 	Deferred      [][]byte               `protobuf:"bytes,8,rep,name=deferred,proto3" json:"deferred,omitempty"` // ids of messages in the edge's retry queue
 	Stripes       uint32                 `protobuf:"varint,9,opt,name=stripes,proto3" json:"stripes,omitempty"`
-	EventsLast    uint64                 `protobuf:"varint,10,opt,name=events_last,json=eventsLast,proto3" json:"events_last,omitempty"` // highest event number ever given
-	Stripe        uint32                 `protobuf:"varint,11,opt,name=stripe,proto3" json:"stripe,omitempty"`                           // the one that carries this
+	EventsLast    uint64                 `protobuf:"varint,10,opt,name=events_last,json=eventsLast,proto3" json:"events_last,omitempty"`          // highest event number ever given
+	Stripe        uint32                 `protobuf:"varint,11,opt,name=stripe,proto3" json:"stripe,omitempty"`                                    // the one that carries this
+	Restored      bool                   `protobuf:"varint,12,opt,name=restored,proto3" json:"restored,omitempty"`                                // the journal is from a backup: Rejoin is wanted
+	EventsTrimmed uint64                 `protobuf:"varint,13,opt,name=events_trimmed,json=eventsTrimmed,proto3" json:"events_trimmed,omitempty"` // status events up to there are forgotten
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +362,20 @@ func (x *Hello) GetEventsLast() uint64 {
 func (x *Hello) GetStripe() uint32 {
 	if x != nil {
 		return x.Stripe
+	}
+	return 0
+}
+
+func (x *Hello) GetRestored() bool {
+	if x != nil {
+		return x.Restored
+	}
+	return false
+}
+
+func (x *Hello) GetEventsTrimmed() uint64 {
+	if x != nil {
+		return x.EventsTrimmed
 	}
 	return 0
 }
@@ -558,8 +574,9 @@ func (x *Join) GetStripe() uint32 {
 // Refused (hub to edge): why no Welcome follows; the hub then closes.
 type Refused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // wrong_version, unknown_edge, other_instance, older_session, protocol
-	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // says what to do
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`     // wrong_version, unknown_edge, other_instance, older_session, rejoin, protocol
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`     // says what to do
+	Rejoin        *Rejoin                `protobuf:"bytes,3,opt,name=rejoin,proto3" json:"rejoin,omitempty"` // with code rejoin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +625,84 @@ func (x *Refused) GetText() string {
 	return ""
 }
 
+func (x *Refused) GetRejoin() *Rejoin {
+	if x != nil {
+		return x.Rejoin
+	}
+	return nil
+}
+
+// Rejoin (hub to edge): the edge's journal does not go on where the hub's does,
+// because its disk is new or one of them was restored from a backup. The edge takes
+// this into its journal and says Hello again; twice does no harm.
+type Rejoin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                                // of the hub
+	UpAbove       uint64                 `protobuf:"varint,2,opt,name=up_above,json=upAbove,proto3" json:"up_above,omitempty"`             // the up ring goes on above this sequence
+	EventsAbove   uint64                 `protobuf:"varint,3,opt,name=events_above,json=eventsAbove,proto3" json:"events_above,omitempty"` // the status log goes on above this number
+	Settled       [][]byte               `protobuf:"bytes,4,rep,name=settled,proto3" json:"settled,omitempty"`                             // of Hello.deferred: what the hub knows the end of
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rejoin) Reset() {
+	*x = Rejoin{}
+	mi := &file_messages_link_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rejoin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rejoin) ProtoMessage() {}
+
+func (x *Rejoin) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_link_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rejoin.ProtoReflect.Descriptor instead.
+func (*Rejoin) Descriptor() ([]byte, []int) {
+	return file_messages_link_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Rejoin) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Rejoin) GetUpAbove() uint64 {
+	if x != nil {
+		return x.UpAbove
+	}
+	return 0
+}
+
+func (x *Rejoin) GetEventsAbove() uint64 {
+	if x != nil {
+		return x.EventsAbove
+	}
+	return 0
+}
+
+func (x *Rejoin) GetSettled() [][]byte {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
 // Data (sender to receiver): the message of one slot.
 type Data struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -622,7 +717,7 @@ type Data struct {
 
 func (x *Data) Reset() {
 	*x = Data{}
-	mi := &file_messages_link_proto_msgTypes[6]
+	mi := &file_messages_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +729,7 @@ func (x *Data) String() string {
 func (*Data) ProtoMessage() {}
 
 func (x *Data) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[6]
+	mi := &file_messages_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +742,7 @@ func (x *Data) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Data.ProtoReflect.Descriptor instead.
 func (*Data) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{6}
+	return file_messages_link_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Data) GetRing() Ring {
@@ -698,7 +793,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_messages_link_proto_msgTypes[7]
+	mi := &file_messages_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +805,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[7]
+	mi := &file_messages_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +818,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{7}
+	return file_messages_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Progress) GetRing() Ring {
@@ -760,7 +855,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_messages_link_proto_msgTypes[8]
+	mi := &file_messages_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +867,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[8]
+	mi := &file_messages_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +880,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{8}
+	return file_messages_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Answer) GetRing() Ring {
@@ -831,7 +926,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_messages_link_proto_msgTypes[9]
+	mi := &file_messages_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +938,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[9]
+	mi := &file_messages_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +951,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{9}
+	return file_messages_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *View) GetSlots() uint32 {
@@ -913,7 +1008,7 @@ type SlotView struct {
 
 func (x *SlotView) Reset() {
 	*x = SlotView{}
-	mi := &file_messages_link_proto_msgTypes[10]
+	mi := &file_messages_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1020,7 @@ func (x *SlotView) String() string {
 func (*SlotView) ProtoMessage() {}
 
 func (x *SlotView) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[10]
+	mi := &file_messages_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1033,7 @@ func (x *SlotView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotView.ProtoReflect.Descriptor instead.
 func (*SlotView) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{10}
+	return file_messages_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SlotView) GetSequence() uint64 {
@@ -975,7 +1070,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_messages_link_proto_msgTypes[11]
+	mi := &file_messages_link_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1082,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[11]
+	mi := &file_messages_link_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1095,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{11}
+	return file_messages_link_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Heartbeat) GetSentUs() int64 {
@@ -1041,7 +1136,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_messages_link_proto_msgTypes[12]
+	mi := &file_messages_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1148,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[12]
+	mi := &file_messages_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1161,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{12}
+	return file_messages_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Moved) GetHub() string {
@@ -1094,7 +1189,7 @@ type RingState struct {
 
 func (x *RingState) Reset() {
 	*x = RingState{}
-	mi := &file_messages_link_proto_msgTypes[13]
+	mi := &file_messages_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1201,7 @@ func (x *RingState) String() string {
 func (*RingState) ProtoMessage() {}
 
 func (x *RingState) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[13]
+	mi := &file_messages_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1214,7 @@ func (x *RingState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingState.ProtoReflect.Descriptor instead.
 func (*RingState) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{13}
+	return file_messages_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RingState) GetRing() Ring {
@@ -1208,7 +1303,7 @@ const file_messages_link_proto_rawDesc = "" +
 	"\x06events\x18\r \x03(\v2\x11.ringway.v1.EventR\x06events\x12%\n" +
 	"\x0eevents_applied\x18\x0e \x01(\x04R\reventsApplied\x123\n" +
 	"\theartbeat\x18\x0f \x01(\v2\x15.ringway.v1.HeartbeatR\theartbeat\x12'\n" +
-	"\x05moved\x18\x10 \x01(\v2\x11.ringway.v1.MovedR\x05moved\"\xc7\x02\n" +
+	"\x05moved\x18\x10 \x01(\v2\x11.ringway.v1.MovedR\x05moved\"\x8a\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x18\n" +
@@ -1222,7 +1317,9 @@ const file_messages_link_proto_rawDesc = "" +
 	"\vevents_last\x18\n" +
 	" \x01(\x04R\n" +
 	"eventsLast\x12\x16\n" +
-	"\x06stripe\x18\v \x01(\rR\x06stripe\"\xb4\x01\n" +
+	"\x06stripe\x18\v \x01(\rR\x06stripe\x12\x1a\n" +
+	"\brestored\x18\f \x01(\bR\brestored\x12%\n" +
+	"\x0eevents_trimmed\x18\r \x01(\x04R\reventsTrimmed\"\xb4\x01\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\tR\x03hub\x12$\n" +
@@ -1235,10 +1332,16 @@ const file_messages_link_proto_rawDesc = "" +
 	"\x04Join\x12\x12\n" +
 	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x16\n" +
-	"\x06stripe\x18\x03 \x01(\rR\x06stripe\"1\n" +
+	"\x06stripe\x18\x03 \x01(\rR\x06stripe\"]\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xa7\x01\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12*\n" +
+	"\x06rejoin\x18\x03 \x01(\v2\x12.ringway.v1.RejoinR\x06rejoin\"v\n" +
+	"\x06Rejoin\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x19\n" +
+	"\bup_above\x18\x02 \x01(\x04R\aupAbove\x12!\n" +
+	"\fevents_above\x18\x03 \x01(\x04R\veventsAbove\x12\x18\n" +
+	"\asettled\x18\x04 \x03(\fR\asettled\"\xa7\x01\n" +
 	"\x04Data\x12$\n" +
 	"\x04ring\x18\x01 \x01(\x0e2\x10.ringway.v1.RingR\x04ring\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +
@@ -1302,7 +1405,7 @@ func file_messages_link_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_link_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_messages_link_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_messages_link_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_messages_link_proto_goTypes = []any{
 	(Ring)(0),         // 0: ringway.v1.Ring
 	(*Frame)(nil),     // 1: ringway.v1.Frame
@@ -1311,17 +1414,18 @@ var file_messages_link_proto_goTypes = []any{
 	(*Redirect)(nil),  // 4: ringway.v1.Redirect
 	(*Join)(nil),      // 5: ringway.v1.Join
 	(*Refused)(nil),   // 6: ringway.v1.Refused
-	(*Data)(nil),      // 7: ringway.v1.Data
-	(*Progress)(nil),  // 8: ringway.v1.Progress
-	(*Answer)(nil),    // 9: ringway.v1.Answer
-	(*View)(nil),      // 10: ringway.v1.View
-	(*SlotView)(nil),  // 11: ringway.v1.SlotView
-	(*Heartbeat)(nil), // 12: ringway.v1.Heartbeat
-	(*Moved)(nil),     // 13: ringway.v1.Moved
-	(*RingState)(nil), // 14: ringway.v1.RingState
-	(*Event)(nil),     // 15: ringway.v1.Event
-	(*Message)(nil),   // 16: ringway.v1.Message
-	(*Result)(nil),    // 17: ringway.v1.Result
+	(*Rejoin)(nil),    // 7: ringway.v1.Rejoin
+	(*Data)(nil),      // 8: ringway.v1.Data
+	(*Progress)(nil),  // 9: ringway.v1.Progress
+	(*Answer)(nil),    // 10: ringway.v1.Answer
+	(*View)(nil),      // 11: ringway.v1.View
+	(*SlotView)(nil),  // 12: ringway.v1.SlotView
+	(*Heartbeat)(nil), // 13: ringway.v1.Heartbeat
+	(*Moved)(nil),     // 14: ringway.v1.Moved
+	(*RingState)(nil), // 15: ringway.v1.RingState
+	(*Event)(nil),     // 16: ringway.v1.Event
+	(*Message)(nil),   // 17: ringway.v1.Message
+	(*Result)(nil),    // 18: ringway.v1.Result
 }
 var file_messages_link_proto_depIdxs = []int32{
 	2,  // 0: ringway.v1.Frame.hello:type_name -> ringway.v1.Hello
@@ -1329,32 +1433,33 @@ var file_messages_link_proto_depIdxs = []int32{
 	4,  // 2: ringway.v1.Frame.redirect:type_name -> ringway.v1.Redirect
 	5,  // 3: ringway.v1.Frame.join:type_name -> ringway.v1.Join
 	6,  // 4: ringway.v1.Frame.refused:type_name -> ringway.v1.Refused
-	7,  // 5: ringway.v1.Frame.data:type_name -> ringway.v1.Data
-	8,  // 6: ringway.v1.Frame.confirmed:type_name -> ringway.v1.Progress
-	8,  // 7: ringway.v1.Frame.released:type_name -> ringway.v1.Progress
-	9,  // 8: ringway.v1.Frame.answers:type_name -> ringway.v1.Answer
-	15, // 9: ringway.v1.Frame.events:type_name -> ringway.v1.Event
-	12, // 10: ringway.v1.Frame.heartbeat:type_name -> ringway.v1.Heartbeat
-	13, // 11: ringway.v1.Frame.moved:type_name -> ringway.v1.Moved
-	10, // 12: ringway.v1.Hello.down:type_name -> ringway.v1.View
-	10, // 13: ringway.v1.Hello.up:type_name -> ringway.v1.View
-	10, // 14: ringway.v1.Welcome.down:type_name -> ringway.v1.View
-	10, // 15: ringway.v1.Welcome.up:type_name -> ringway.v1.View
-	0,  // 16: ringway.v1.Data.ring:type_name -> ringway.v1.Ring
-	16, // 17: ringway.v1.Data.message:type_name -> ringway.v1.Message
-	0,  // 18: ringway.v1.Progress.ring:type_name -> ringway.v1.Ring
-	0,  // 19: ringway.v1.Answer.ring:type_name -> ringway.v1.Ring
-	17, // 20: ringway.v1.Answer.result:type_name -> ringway.v1.Result
-	11, // 21: ringway.v1.View.held:type_name -> ringway.v1.SlotView
-	14, // 22: ringway.v1.Heartbeat.rings:type_name -> ringway.v1.RingState
-	0,  // 23: ringway.v1.RingState.ring:type_name -> ringway.v1.Ring
-	1,  // 24: ringway.v1.Link.Stripe:input_type -> ringway.v1.Frame
-	1,  // 25: ringway.v1.Link.Stripe:output_type -> ringway.v1.Frame
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	8,  // 5: ringway.v1.Frame.data:type_name -> ringway.v1.Data
+	9,  // 6: ringway.v1.Frame.confirmed:type_name -> ringway.v1.Progress
+	9,  // 7: ringway.v1.Frame.released:type_name -> ringway.v1.Progress
+	10, // 8: ringway.v1.Frame.answers:type_name -> ringway.v1.Answer
+	16, // 9: ringway.v1.Frame.events:type_name -> ringway.v1.Event
+	13, // 10: ringway.v1.Frame.heartbeat:type_name -> ringway.v1.Heartbeat
+	14, // 11: ringway.v1.Frame.moved:type_name -> ringway.v1.Moved
+	11, // 12: ringway.v1.Hello.down:type_name -> ringway.v1.View
+	11, // 13: ringway.v1.Hello.up:type_name -> ringway.v1.View
+	11, // 14: ringway.v1.Welcome.down:type_name -> ringway.v1.View
+	11, // 15: ringway.v1.Welcome.up:type_name -> ringway.v1.View
+	7,  // 16: ringway.v1.Refused.rejoin:type_name -> ringway.v1.Rejoin
+	0,  // 17: ringway.v1.Data.ring:type_name -> ringway.v1.Ring
+	17, // 18: ringway.v1.Data.message:type_name -> ringway.v1.Message
+	0,  // 19: ringway.v1.Progress.ring:type_name -> ringway.v1.Ring
+	0,  // 20: ringway.v1.Answer.ring:type_name -> ringway.v1.Ring
+	18, // 21: ringway.v1.Answer.result:type_name -> ringway.v1.Result
+	12, // 22: ringway.v1.View.held:type_name -> ringway.v1.SlotView
+	15, // 23: ringway.v1.Heartbeat.rings:type_name -> ringway.v1.RingState
+	0,  // 24: ringway.v1.RingState.ring:type_name -> ringway.v1.Ring
+	1,  // 25: ringway.v1.Link.Stripe:input_type -> ringway.v1.Frame
+	1,  // 26: ringway.v1.Link.Stripe:output_type -> ringway.v1.Frame
+	26, // [26:27] is the sub-list for method output_type
+	25, // [25:26] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_messages_link_proto_init() }
@@ -1369,7 +1474,7 @@ func file_messages_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_link_proto_rawDesc), len(file_messages_link_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,11 @@ func (a *applier) Receive(ctx actor.Context) {
 		if a.applied, err = a.cfg.Applied(); err != nil {
 			panic(err)
 		}
+	case *LinkUp: // an edge that joined anew goes on elsewhere
+		if n, err := a.cfg.Applied(); err == nil && n > a.applied && !a.busy {
+			clear(a.waiting)
+			a.applied = n
+		}
 	case *EventsIn:
 		a.onEvents(ctx, m)
 	case *eventsApplied:

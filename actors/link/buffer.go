@@ -47,6 +47,8 @@ type buffer struct {
 	resync     map[ring.Seq]bool // to be confirmed before the synchronisation actor hears Agreed
 	sync       *actor.PID
 	try        int
+	rejoin     *Rejoin // wanted or under way
+	rejoiner   *actor.PID
 }
 
 // errStopped: the journal has refused or failed; only a restart helps.
@@ -87,6 +89,10 @@ func (b *buffer) Receive(ctx actor.Context) {
 		b.up = false
 	case *GetState:
 		ctx.Respond(b.state(m.Sequences))
+	case *Rejoin:
+		b.onRejoin(ctx, m)
+	case *rejoined:
+		b.onRejoined(ctx, m)
 	case *StorageFailed:
 		b.onStorageFailed(ctx, m)
 	}
@@ -142,6 +148,10 @@ func (b *buffer) retrieve(ctx actor.Context) {
 
 func (b *buffer) onRetrieved(ctx actor.Context, m *retrieved) {
 	b.retrieving = false
+	if b.rejoin != nil { // what was retrieved is found when the ring is loaded anew
+		b.beginRejoin(ctx)
+		return
+	}
 	if m.err != nil {
 		b.onStorageFailed(ctx, &StorageFailed{m.err})
 		return

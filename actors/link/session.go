@@ -461,6 +461,8 @@ func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
 	case f.Welcome != nil && s.cfg.Dialer != nil && s.sync != nil && !s.asked:
 		s.asked = true
 		ctx.Send(s.sync, f.Welcome)
+	case f.Refused.GetRejoin() != nil && s.cfg.Dialer != nil:
+		s.giveUpOrInterrupt(ctx, &RejoinError{f.Refused.Rejoin})
 	case f.Refused != nil && s.cfg.Dialer != nil:
 		s.giveUpOrInterrupt(ctx, &RefusedError{f.Refused.Code, f.Refused.Text})
 	case f.Redirect != nil && s.cfg.Dialer != nil:

@@ -24,6 +24,10 @@ type EdgeSyncConfig struct {
 	Metrics                 Metrics
 	Log                     *zap.Logger
 
+	// Rejoin takes over what the hub says, starts this edge's rings anew, and does not
+	// wait for that; nil: the hub's word is refused.
+	Rejoin func(*messages.Rejoin)
+
 	DialWithin time.Duration  // of the first attempt to reach a hub; 0: 3 s
 	MaxBackOff time.Duration  // between attempts; 0: 1 s. Five times that where a person has to act
 	Jitter     func() float64 // 0 <= x < 1, of the back-off; nil: random
@@ -118,7 +122,12 @@ func (s *edgeSync) dial(ctx actor.Context) {
 
 func (s *edgeSync) hello(ctx actor.Context) {
 	down, up := s.rings.downUp()
+	restored, trimmed := false, uint64(0)
+	if j, ok := s.cfg.Journal.(interface{ Standing() (bool, uint64) }); ok {
+		restored, trimmed = j.Standing()
+	}
 	ctx.Request(s.cfg.Session, &SayHello{Hello: &messages.Hello{
+		Restored: restored, EventsTrimmed: trimmed,
 		Edge: s.cfg.Edge, Version: Version, Instance: s.cfg.Journal.Instance(),
 		HighestEpoch: s.cfg.Journal.HighestEpoch(), Down: down, Up: up,
 		Deferred: s.cfg.Journal.Deferred(), Stripes: uint32(s.cfg.Stripes), EventsLast: s.cfg.Journal.LastEvent(),
@@ -181,10 +190,15 @@ func (s *edgeSync) onFailed(ctx actor.Context, err error) {
 	s.rings.try++ // what is still asked belongs to this attempt
 	var refused *RefusedError
 	var redirect *RedirectError
+	var rejoin *RejoinError
 	wait := min(s.cfg.MaxBackOff, 100*time.Millisecond<<min(s.failures, 10))
 	switch {
 	case errors.As(err, &redirect) && s.failures == 0:
 		s.redirect, wait = redirect.Hub, 0
+	case errors.As(err, &rejoin) && s.cfg.Rejoin != nil:
+		s.cfg.Log.Warn("the hub has this edge join anew")
+		s.cfg.Rejoin(rejoin.Rejoin)
+		wait = 5 * s.cfg.MaxBackOff
 	case errors.As(err, &refused):
 		s.cfg.Log.Warn("the hub refuses this edge", zap.String("code", refused.Code), zap.String("reason", refused.Text))
 		wait = 5 * s.cfg.MaxBackOff

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -25,6 +26,11 @@ type HubSyncConfig struct {
 	SetInstance func(instance []byte, done func(error))
 	Applied     func() (uint64, error) // status events durable here
 	Hubs        func() []string        // addresses of other hubs; nil: none
+
+	// Standing and Rejoin serve an edge that does not stand where the hub remembers;
+	// nil: such an edge is refused.
+	Standing func() (journal.Standing, error)
+	Rejoin   func(what journal.Rejoin, done func(journal.Rejoined, error))
 }
 
 // NewHubSync returns the props of the hub's synchronisation actor.
@@ -42,6 +48,11 @@ type hubSync struct {
 	rings rings
 	hello *messages.Hello
 	tlsAt time.Time
+
+	rejoining *messages.Hello // under way for this one
+	looks     int
+	above     uint64
+	answer    journal.Rejoined
 }
 
 type instanceStored struct{ err error }
@@ -52,7 +63,20 @@ func (s *hubSync) Receive(ctx actor.Context) {
 		ctx.Request(s.cfg.Session, &Synchronise{Gen: s.cfg.Gen})
 	case *HelloArrived:
 		s.hello, s.tlsAt = m.Hello, m.TLSAt
-		s.onHello(ctx)
+		if s.rejoining == nil {
+			s.onHello(ctx)
+		}
+	case *ViewIs:
+		s.onView(ctx, m.View)
+	case lookAgain:
+		if m.hello == s.hello {
+			ctx.Request(s.cfg.Mirror, &GetView{})
+		} else if s.rejoining == m.hello {
+			s.rejoining = nil
+			s.onHello(ctx)
+		}
+	case *Rejoined:
+		s.onRejoined(ctx, m)
 	case *instanceStored:
 		if m.err != nil {
 			s.refuse(ctx, "storage", m.err.Error())
@@ -80,12 +104,13 @@ func (s *hubSync) onHello(ctx actor.Context) {
 	switch {
 	case err != nil:
 		s.refuse(ctx, "storage", err.Error())
+	case known != nil && !bytes.Equal(known, h.Instance):
+		why := otherInstance(s.cfg.Edge)
+		s.refuse(ctx, why.Code, why.Text)
+	case s.rejoins(ctx):
 	case known == nil:
 		root, self := ctx.ActorSystem().Root, ctx.Self()
 		s.cfg.SetInstance(h.Instance, func(err error) { root.Send(self, &instanceStored{err}) })
-	case !bytes.Equal(known, h.Instance):
-		why := otherInstance(s.cfg.Edge)
-		s.refuse(ctx, why.Code, why.Text)
 	default:
 		s.rings.resync(ctx, h.Down, h.Up)
 	}
@@ -122,5 +147,5 @@ func (s *hubSync) refuse(ctx actor.Context, code, text string) {
 // otherInstance is the answer to an edge with another journal than the one that
 // has these rings.
 func otherInstance(edge string) *messages.Refused {
-	return &messages.Refused{Code: "other_instance", Text: fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; start it with that directory, or give it an id and a certificate of its own", edge)}
+	return &messages.Refused{Code: "other_instance", Text: fmt.Sprintf("edge %q has connected with another data directory before: two edges must not share an id; start it with that directory, or give it an id and a certificate of its own; if that directory is lost: ringway edge replace %s", edge, edge)}
 }

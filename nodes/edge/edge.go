@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -69,11 +70,16 @@ type Edge struct {
 	kv         kv.Options
 
 	store   *edgestore.Store
+	lm      link.Metrics
+	rejoins chan *messages.Rejoin
+
+	mu      sync.Mutex // of what follows
 	system  *actor.ActorSystem
 	shared  bool // the system is somebody else's
 	smsc    *metrics.SMSC
 	fatal   chan error
 	closed  chan struct{}
+	ended   bool
 	spawned []*actor.PID // in the order in which they stop
 	outlet  *actor.PID
 	session *actor.PID
@@ -84,7 +90,7 @@ type Edge struct {
 // New opens the journal and starts the edge's actors: it serves from now on.
 // Whoever does not call Run calls Close.
 func New(cfg config.Edge, options ...Option) (*Edge, error) {
-	e := &Edge{cfg: cfg, log: zap.NewNop(), fatal: make(chan error, 1), closed: make(chan struct{})}
+	e := &Edge{cfg: cfg, log: zap.NewNop(), fatal: make(chan error, 1), closed: make(chan struct{}), rejoins: make(chan *messages.Rejoin, 1)}
 	for _, option := range options {
 		option(e)
 	}
@@ -116,7 +122,10 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	if e.system == nil {
 		e.system = actor.NewActorSystem(actorlog.To(e.log))
 	}
+	e.lm = metrics.Link(e.registerer, cfg.ID)
+	e.smsc = metrics.NewSMSC(e.registerer, cfg.SMSC.Name)
 	e.start(protocol, plain)
+	go e.joinAnew(protocol, plain)
 	return e, nil
 }
 
@@ -141,17 +150,14 @@ func networkDialer(cfg config.Edge) (*actor.Props, error) {
 
 // start spawns the actors: the tree is drawn in packages link and session.
 func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
-	root, cfg := e.system.Root, e.cfg
-	lm := metrics.Link(e.registerer, cfg.ID)
-	e.smsc = metrics.NewSMSC(e.registerer, cfg.SMSC.Name)
-
+	root, cfg, lm := e.system.Root, e.cfg, e.lm
 	inlet := root.Spawn(session.NewInlet(session.InletConfig{
 		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages, Space: e.store.Space,
 		AssembleWithin: cfg.SMSC.AssembleWithin, MaxTexts: 100_000, RedeliverWithin: cfg.SMSC.RedeliverWithin,
 		Numbers:      session.Numbers{Country: cfg.SMSC.Country, Trunk: cfg.SMSC.Trunk},
 		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Metrics: e.smsc, Logger: e.log,
 	}))
-	e.outlet = root.Spawn(session.NewOutlet(session.OutletConfig{
+	outlet := session.NewOutlet(session.OutletConfig{
 		SMSC: cfg.SMSC.Name, Sessions: sessions(cfg.SMSC, protocol), Inlet: inlet, Journal: e.store,
 		Window: cfg.SMSC.Window, Rate: cfg.SMSC.Rate, Unknown: session.Unknown(cfg.SMSC.Unknown),
 		Validity: cfg.SMSC.Validity, Receipts: cfg.SMSC.Receipts, ReceiptsAfter: 24 * time.Hour,
@@ -159,12 +165,17 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 		Retry: session.Backoff{First: cfg.Retry.First, Max: cfg.Retry.Max}, RetryAttempts: cfg.Retry.Attempts, RetryMessages: cfg.Retry.Messages,
 		Respawn: session.Backoff{First: time.Second, Max: 30 * time.Second},
 		Jitter:  rand.Float64, Metrics: e.smsc, Logger: e.log,
-	}))
+	})
+	if restored, _ := e.store.Standing(); restored {
+		e.log.Warn("this journal is from a backup: nothing is submitted or taken from the SMSC before the hub has been reached")
+		outlet = actor.PropsFromFunc(idle)
+	}
+	e.outlet = root.Spawn(outlet)
 	dialer := root.Spawn(e.dialer)
 	supervisor := root.Spawn(link.NewSupervisor(link.SupervisorConfig{Log: plain, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
 		return link.NewEdgeSync(link.EdgeSyncConfig{
 			Edge: id, Hubs: cfg.Hubs, Stripes: cfg.Link.Stripes, Gen: gen, Session: s, Buffer: e.buffer, Mirror: e.mirror,
-			Journal: e.store, Metrics: lm, Log: e.log,
+			Journal: e.store, Metrics: lm, Log: e.log, Rejoin: e.rejoin,
 		})
 	}}))
 	e.session = root.Spawn(link.NewSession(link.SessionConfig{
@@ -215,9 +226,22 @@ const drainLimit = 4 * time.Second
 // Close ends the SMSC sessions in an orderly way, then the link, then the
 // journal. The second call does nothing.
 func (e *Edge) Close() error {
-	if e.spawned == nil {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
 		return nil
 	}
+	e.ended = true
+	e.stopActors()
+	if !e.shared {
+		e.system.Shutdown()
+	}
+	close(e.closed)
+	return e.store.Close()
+}
+
+// stopActors stops what start started.
+func (e *Edge) stopActors() {
 	root := e.system.Root
 	root.Send(e.outlet, session.Drain{})
 	if err := watch(e.system, e.outlet, drainLimit); err != nil {
@@ -228,11 +252,6 @@ func (e *Edge) Close() error {
 		stop(root, e.log, pid)
 	}
 	e.spawned = nil
-	if !e.shared {
-		e.system.Shutdown()
-	}
-	close(e.closed)
-	return e.store.Close()
 }
 
 func stop(root *actor.RootContext, log *zap.Logger, pid *actor.PID) {
@@ -258,13 +277,15 @@ func watch(system *actor.ActorSystem, pid *actor.PID, limit time.Duration) error
 
 // Link returns the state of the link.
 func (e *Edge) Link() (*link.LinkState, error) {
-	return ask[*link.LinkState](e, e.session, &link.GetLink{})
+	s, _, _ := e.pids()
+	return ask[*link.LinkState](e, s, &link.GetLink{})
 }
 
 // Rings returns this side's rings, down and up.
 func (e *Edge) Rings(withSequences bool) (down, up *messages.RingState, err error) {
-	if down, err = ask[*messages.RingState](e, e.mirror, &link.GetState{Sequences: withSequences}); err == nil {
-		up, err = ask[*messages.RingState](e, e.buffer, &link.GetState{Sequences: withSequences})
+	_, mirror, buffer := e.pids()
+	if down, err = ask[*messages.RingState](e, mirror, &link.GetState{Sequences: withSequences}); err == nil {
+		up, err = ask[*messages.RingState](e, buffer, &link.GetState{Sequences: withSequences})
 	}
 	return down, up, err
 }

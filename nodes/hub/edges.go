@@ -83,12 +83,14 @@ func (h *Hub) sync(id string, session *actor.PID, gen uint64) *actor.Props {
 	if e == nil {
 		return nil
 	}
-	return link.NewHubSync(link.HubSyncConfig{
+	cfg := link.HubSyncConfig{
 		Edge: id, Hub: h.name, Epoch: e.rings.Epoch(), Gen: gen, Session: session, Buffer: e.buffer, Mirror: e.mirror,
 		Metrics: nodemetrics.Link(h.registerer, id), Log: h.log.With(zap.String("edge", id)), Applied: e.rings.Applied,
 		Instance:    func() ([]byte, error) { return h.store.Instance(id) },
 		SetInstance: func(instance []byte, done func(error)) { h.store.SetInstance(id, instance, done) },
-	})
+	}
+	h.withRejoin(&cfg, e)
+	return link.NewHubSync(cfg)
 }
 
 // startLocal runs an edge inside this process, over stripes that are actors.

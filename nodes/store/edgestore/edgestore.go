@@ -7,6 +7,7 @@
 //	mreleased              number: of the down mirror
 //	mretrieved             number: LastRetrieved of the up ring
 //	mtrimmed               number: status events up to it are forgotten
+//	mrestored              anything: this journal is from a backup
 //	mcount                 number: the n of c and p below, last given
 //	d<seq>                 Data: entry of the down mirror
 //	r<seq>                 Result of that entry
@@ -48,6 +49,7 @@ type Store struct {
 	db       *kv.DB
 	instance []byte
 
+	restored  atomic.Bool
 	epoch     atomic.Uint64
 	lastEvent atomic.Uint64 // durable
 	trimmed   atomic.Uint64
@@ -105,6 +107,11 @@ func (s *Store) load() error {
 	s.trimmed.Store(number("trimmed"))
 	s.retrieved = number("retrieved")
 	s.count = number("count")
+	if _, found, e := s.db.Get(meta("restored")); e != nil {
+		err = errors.Join(err, e)
+	} else {
+		s.restored.Store(found)
+	}
 	if err != nil {
 		return err
 	}

@@ -218,9 +218,14 @@ func decodeEntry(seq uint64, value []byte) (journal.Entry, error) {
 }
 
 // entries reads a ring, ascending.
-func (s *Store) entries(kind byte) (entries []journal.Entry, err error) {
+func (s *Store) entries(kind byte) ([]journal.Entry, error) { return scanEntries(s.db, kind) }
+
+func scanEntries(from interface {
+	Scan(from, to []byte, f func(key, value []byte) bool) error
+}, kind byte,
+) (entries []journal.Entry, err error) {
 	var bad error
-	err = s.db.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
+	err = from.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
 		var e journal.Entry
 		if e, bad = decodeEntry(binary.BigEndian.Uint64(key[1:]), value); bad != nil {
 			return false

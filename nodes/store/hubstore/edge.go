@@ -25,6 +25,9 @@ const (
 // Pebble each time would step over what was deleted before them.
 const maxWindow = 1024
 
+// firstQueued leaves room before it for what comes back from the ring.
+const firstQueued = 1 << 32
+
 // edge is what the committer knows of one. waiting and wake are anybody's.
 type edge struct {
 	name                           string
@@ -102,7 +105,7 @@ func (e *edge) setWake(wake func()) {
 func (e *edge) queue(class byte) *queue {
 	i, ok := slices.BinarySearchFunc(e.queues, class, func(q *queue, c byte) int { return int(q.class) - int(c) })
 	if !ok {
-		e.queues = slices.Insert(e.queues, i, &queue{class: class, head: 1, next: 1})
+		e.queues = slices.Insert(e.queues, i, &queue{class: class, head: firstQueued, next: firstQueued})
 	}
 	return e.queues[i]
 }

@@ -26,7 +26,7 @@ func (s *Store) Claim(name string) (journal.Rings, error) {
 	r := &rings{s: s}
 	err := s.wait(func(t *tx) error {
 		r.e = t.edge(name)
-		r.e.epoch++
+		r.e.epoch = max(r.e.epoch, s.restored) + 1
 		r.epoch = r.e.epoch
 		t.setEdge(r.e, edgeEpoch, r.epoch)
 		r.e.setWake(func() {})

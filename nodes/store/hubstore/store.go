@@ -4,7 +4,8 @@
 // Keys: a prefix byte, names with their length before them, numbers of eight
 // octets, big-endian.
 //
-//	E edge kind              an edge: its epoch, journal instance, last sequence, applied event, released sequence
+//	E edge kind              an edge: its epoch, journal instance, last sequence, applied event, released sequence, and see rejoin.go
+//	Z                        when the store was restored from a backup
 //	Q edge class n           the queue: id                  n counts one class of one edge
 //	D edge seq               the down ring: id, after, order key
 //	W edge seq               the up ring: message as it arrived
@@ -62,13 +63,13 @@ type Options struct {
 	KeepMessages time.Duration // how long messages stay once they are settled; 0: for good
 	KeepEvents   time.Duration // how long users' events stay; 0: for good
 
-	Now    func() time.Time         // nil: time.Now
-	Slots  func(edge string) uint32 // of the edge's down ring, for Record.Slots; nil: 255
-	Fatal  func(error)              // as kv.Options.Fatal
+	Now   func() time.Time         // nil: time.Now
+	Slots func(edge string) uint32 // of the edge's down ring, for Record.Slots; nil: 255
+	Fatal func(error)              // as kv.Options.Fatal
 	// ReserveBytes is as kv.Options.ReserveBytes: Accept refuses below it.
 	ReserveBytes int64
-	Inline bool                     // as kv.Options.Inline
-	Defer  func(commit func())      // as kv.Options.Defer
+	Inline       bool                // as kv.Options.Inline
+	Defer        func(commit func()) // as kv.Options.Defer
 }
 
 // Store implements journal.Hub.
@@ -78,11 +79,12 @@ type Store struct {
 	log  *zap.Logger
 
 	// Committer's.
-	broken error
-	most   struct{ live, users int }
-	live   map[string]*message // by id
-	users  map[string]*user
-	edges  map[string]*edge
+	broken   error
+	most     struct{ live, users int }
+	restored uint64              // as restoredKey; 0: never
+	live     map[string]*message // by id
+	users    map[string]*user
+	edges    map[string]*edge
 
 	mu        sync.Mutex
 	undurable map[string]undurable // users with events that are being written
@@ -125,7 +127,7 @@ func Open(opts Options) (*Store, error) {
 		undurable: map[string]undurable{}, changed: func([]string) {},
 	}
 	s.most.live, s.most.users = maxLive, maxUsers
-	if err := s.loadEdges(); err != nil {
+	if err := firstError(s.loadRestored(db), s.loadEdges()); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil

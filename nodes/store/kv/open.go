@@ -202,6 +202,11 @@ func identify(opts Options) error {
 	if err != nil {
 		return unusable(dir, err)
 	}
+	return belongsTo(f, path, dir, opts.Node)
+}
+
+// belongsTo compares the identity in a file, which it closes, with the node's.
+func belongsTo(f vfs.File, path, dir, node string) error {
 	data, err := io.ReadAll(io.LimitReader(f, identityLimit))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return unusable(dir, err)
@@ -213,8 +218,8 @@ func identify(opts Options) error {
 	case id.Format > Format:
 		return fmt.Errorf("kv: data directory %s has format %d, this version knows up to %d; "+
 			"run the version that wrote it, or a later one", dir, id.Format, Format)
-	case id.Node != opts.Node:
-		return fmt.Errorf("kv: data directory %s belongs to node %s, this is %s; give each node its own data_dir", dir, id.Node, opts.Node)
+	case id.Node != node:
+		return fmt.Errorf("kv: data directory %s belongs to node %s, this is %s; give each node its own data_dir", dir, id.Node, node)
 	}
 	return nil
 }

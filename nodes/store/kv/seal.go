@@ -57,7 +57,7 @@ func seal(fsys vfs.FS, dir string, tables bool) error {
 	}
 	s := sealed{Files: map[string]sealedFile{}}
 	for _, name := range names {
-		if name == sealName || name == identityName || name == "LOCK" || strings.HasSuffix(name, ".log") && !tables {
+		if !belongs(name, tables) {
 			continue
 		}
 		info, err := fsys.Stat(fsys.PathJoin(dir, name))
@@ -80,6 +80,16 @@ func seal(fsys vfs.FS, dir string, tables bool) error {
 		return err
 	}
 	return writeFile(fsys, dir, sealName, append([]byte(checksum(body)+"\n"), body...))
+}
+
+// belongs says whether a seal describes the file: others may lie there too.
+func belongs(name string, tables bool) bool {
+	for _, prefix := range []string{"MANIFEST-", "OPTIONS-", "marker."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return strings.HasSuffix(name, ".sst") || tables && strings.HasSuffix(name, ".log")
 }
 
 // unseal compares the files with the seal and breaks it. No seal: a crash, or an

@@ -1,0 +1,66 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"go.uber.org/zap"
+
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/actors/link"
+)
+
+// What an operator asks of a hub that runs.
+
+// ErrNoEdge: no edge of that id is configured here.
+var ErrNoEdge = errors.New("hub: no such edge is configured here")
+
+// withRejoin has a synchronisation serve edges that do not stand where the store
+// remembers, if the store can.
+func (h *Hub) withRejoin(cfg *link.HubSyncConfig, e *edge) {
+	store, ok := h.store.(interface {
+		Standing(edge string) (journal.Standing, error)
+	})
+	rings, can := e.rings.(interface {
+		Rejoin(what journal.Rejoin, done func(journal.Rejoined, error))
+	})
+	if ok && can {
+		cfg.Standing = func() (journal.Standing, error) { return store.Standing(e.cfg.ID) }
+		cfg.Rejoin = rings.Rejoin
+	}
+}
+
+var errReplaced = errors.New("hub: the operator replaced this edge")
+
+// ReplaceEdge gives up an edge's lost data directory: the next one that comes under
+// this id is taken, and all that was not final goes out to it again. What may have
+// been submitted is counted as unknown.
+func (h *Hub) ReplaceEdge(id string) error {
+	e := h.owned(id)
+	if e == nil {
+		return fmt.Errorf("%w: %q", ErrNoEdge, id)
+	}
+	store, ok := h.store.(interface{ ReplaceEdge(id string) error })
+	if !ok {
+		return errors.New("hub: this store cannot replace an edge")
+	}
+	if err := store.ReplaceEdge(id); err != nil {
+		return h.failed(err)
+	}
+	h.log.Warn("edge replaced by the operator", zap.String("edge", id))
+	h.system.Root.Send(e.session, &link.ProtocolError{Err: errReplaced})
+	return nil
+}
+
+// Backup copies the store into a new folder of this machine while the hub runs.
+func (h *Hub) Backup(dir string) error {
+	store, ok := h.store.(interface{ Backup(dir string) error })
+	switch {
+	case !ok:
+		return errors.New("hub: this store is backed up with its own tools")
+	case !filepath.IsAbs(dir):
+		return fmt.Errorf("hub: backup folder %q: give an absolute path", dir)
+	}
+	return store.Backup(dir)
+}
