@@ -110,6 +110,7 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	if e.kv.ReserveBytes == 0 {
 		e.kv.ReserveBytes = cfg.Disk.Bytes()
 	}
+	e.kv.Lead = onlyOne(cfg.SMSC)
 	e.kv.Fatal = func(err error) {
 		select {
 		case e.fatal <- err:
@@ -127,6 +128,12 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	e.start(protocol, plain)
 	go e.joinAnew(protocol, plain)
 	return e, nil
+}
+
+// onlyOne: one message at a time goes to the SMSC, and its outcome's fsync is what
+// the next one waits for. More at a time share their fsyncs.
+func onlyOne(c config.SMSC) bool {
+	return c.Window == 1 && len(c.Binds) == 1 && c.Binds[0].Sessions == 1
 }
 
 func protocolNamed(name string) (smsc.Protocol, error) {

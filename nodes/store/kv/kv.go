@@ -79,6 +79,11 @@ type Options struct {
 	// simulations: it is called when writes begin to wait, and has commit called
 	// once, later, which writes all that waits as a group and runs the callbacks.
 	Defer func(commit func())
+
+	// Lead lets a caller whose write has no time write the group itself when nobody
+	// else does: it saves waking another goroutine, and Commit and Update wait for
+	// the disk. For a store whose one important writer writes one at a time.
+	Lead bool
 }
 
 // DB is the store. Its methods may be called by any goroutine.
@@ -102,6 +107,7 @@ type DB struct {
 	late    bool          // Options.Defer has been called and not yet called back
 	began   time.Time     // of the last group
 	alarm   *time.Timer   // wakes the committer when a spaced write is due
+	writing bool          // somebody writes a group and tells what became of it
 	open    bool
 	closed  bool
 	failed  error // wraps ErrFailed
@@ -279,6 +285,13 @@ func (d *DB) submit(r request) {
 	}
 	d.least = min(d.least, r.space)
 	d.queue = append(d.queue, r)
+	if d.opts.Lead && d.opts.Defer == nil && !d.writing && r.space == 0 {
+		group := d.cut()
+		d.mu.Unlock()
+		d.write(group)
+		d.written()
+		return
+	}
 	d.arrived.Signal()
 	d.unlockAndDefer()
 }
@@ -305,6 +318,7 @@ func (d *DB) commitWaiting() {
 	d.mu.Unlock()
 	d.write(group)
 	d.mu.Lock()
+	d.writing = false
 	d.unlockAndDefer()
 }
 
@@ -334,23 +348,33 @@ func (d *DB) refusal() error {
 // closed and the queue is empty.
 func (d *DB) commitLoop() {
 	for {
-		group := d.take()
+		group := d.await()
 		if group == nil {
 			return
 		}
 		d.write(group)
+		d.written()
 	}
 }
 
-// take waits for requests and takes as many as fit in a group; nil once closed.
-func (d *DB) take() []request {
+// written lets the next group begin: callbacks run in the order of the calls.
+func (d *DB) written() {
+	d.mu.Lock()
+	d.writing = false
+	d.arrived.Signal()
+	d.mu.Unlock()
+}
+
+// await waits until a group may be written, and takes it; nil once closed.
+func (d *DB) await() []request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for wait := d.due(); wait != 0; wait = d.due() {
-		if d.closed && len(d.queue) == 0 {
+	for wait := d.due(); d.writing || wait != 0; wait = d.due() {
+		switch {
+		case d.writing:
+		case d.closed && len(d.queue) == 0:
 			return nil
-		}
-		if wait > 0 {
+		case wait > 0:
 			d.alarm.Reset(wait)
 		}
 		d.arrived.Wait()
@@ -358,9 +382,10 @@ func (d *DB) take() []request {
 	return d.cut()
 }
 
-// cut takes as many of the queue as fit in a group. The caller holds mu.
+// cut takes as many of the queue as fit in a group. The caller holds mu, writes
+// them and says when they are written.
 func (d *DB) cut() []request {
-	d.began = time.Now()
+	d.writing, d.began = true, time.Now()
 	n, size := 1, d.queue[0].bytes
 	for n < len(d.queue) && size+d.queue[n].bytes <= maxGroupBytes {
 		size += d.queue[n].bytes

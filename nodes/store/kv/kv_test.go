@@ -119,7 +119,7 @@ func contents(t testing.TB, db *DB) map[string]string {
 // meanwhile becomes one group.
 func blocked(db *DB) (release func()) {
 	in, out := make(chan struct{}), make(chan struct{})
-	db.Update(func(*Tx) error { close(in); <-out; return nil }, nil)
+	go db.Update(func(*Tx) error { close(in); <-out; return nil }, nil) // with Lead it waits
 	<-in
 	return func() { close(out) }
 }
@@ -276,7 +276,7 @@ func TestFailedUpdateUndoesOnlyItself(t *testing.T) {
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mem := vfs.NewCrashableMem()
-		db, err := Open(Options{Dir: "data", FS: mem, Node: "hub"})
+		db, err := Open(Options{Dir: "data", FS: mem, Node: "hub", Lead: rapid.Bool().Draw(t, "lead")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -764,6 +764,47 @@ func TestInlineIsDoneBeforeItReturns(t *testing.T) {
 	want(t, db, "b", "2")
 	if err := db.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever finds nobody writing writes; who comes meanwhile does not wait, and is
+// told afterwards.
+func TestLead(t *testing.T) {
+	db := open(t, Options{FS: vfs.NewMem(), Lead: true})
+	var trace []string // in the order of the callbacks, which no two run at a time
+	note := func(name string) func(error) {
+		return func(err error) { trace = append(trace, fmt.Sprint(name, err)) }
+	}
+	begun, release, led := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(led)
+		db.Update(func(*Tx) error { close(begun); <-release; return nil }, func(error) {
+			note("leader ")(nil)
+			var nested Batch
+			nested.Set([]byte("b"), []byte("2"))
+			db.Commit(&nested, note("nested ")) // queued: its turn is not yet over
+		})
+	}()
+	<-begun
+	var b Batch
+	b.Set([]byte("a"), []byte("1"))
+	db.Commit(&b, note("follower "))
+	close(release)
+	<-led
+	if err := db.Close(); err != nil { // waits for both
+		t.Fatal(err)
+	}
+	if got := strings.Join(trace, "; "); got != "leader <nil>; follower <nil>; nested <nil>" {
+		t.Errorf("told %q", got)
+	}
+
+	db = open(t, Options{FS: vfs.NewMem(), Lead: true})
+	done := false
+	var alone Batch
+	alone.Set([]byte("c"), []byte("3"))
+	db.Commit(&alone, func(error) { done = true })
+	if !done {
+		t.Error("a lone write was not done by its caller")
 	}
 }
 
