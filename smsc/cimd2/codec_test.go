@@ -324,17 +324,6 @@ func TestDataCodingScheme(t *testing.T) {
 	}
 }
 
-func TestErrorTable(t *testing.T) {
-	for e, want := range map[Error]smsc.Fate{
-		0: smsc.Accepted, 1: smsc.BadSession, 2: smsc.Permanent, 4: smsc.Throttled, 5: smsc.Unknown, 6: smsc.Temporary,
-		10: smsc.Throttled, 100: smsc.BadSession, 300: smsc.Permanent, 324: smsc.Temporary, 12345: smsc.Permanent,
-	} {
-		if e.Fate() != want || e.Text() == "" {
-			t.Errorf("%v: %v %q, want %v", e, e.Fate(), e.Text(), want)
-		}
-	}
-}
-
 var to, from = smsc.ParseAddress("+358407654321"), smsc.ParseAddress("12345")
 
 func hello(data string) smsc.Part {
