@@ -29,7 +29,7 @@ func TestNPMSMSC(t *testing.T) {
 
 func npmPeer(t *testing.T, isESME bool, args ...string) *peer {
 	t.Helper()
-	node, modules := need.Program(t, "node"), npmModules(t)
+	node, modules := program(t, "nodejs", "node"), npmModules(t)
 	return startPeer(t, []string{"NODE_PATH=" + modules}, isESME, node, append([]string{"testdata/npm/peer.js"}, args...)...)
 }
 
@@ -37,7 +37,7 @@ func npmPeer(t *testing.T, isESME bool, args ...string) *peer {
 // cache, unless it is there already, and returns the folder.
 func npmModules(t *testing.T) string {
 	t.Helper()
-	npm := need.Program(t, "npm")
+	npm := program(t, "npm", "npm")
 	sum := sha256.New()
 	files := map[string][]byte{}
 	for _, name := range []string{"package.json", "package-lock.json"} {
@@ -71,7 +71,7 @@ func npmModules(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	cmd := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		need.Lack(t, "it needs the npm package smpp, and npm ci could not install it (is there a network?): %v\n%s", err, out)

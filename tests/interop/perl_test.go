@@ -20,7 +20,7 @@ func TestPerlSMSC(t *testing.T) {
 
 func perlPeer(t *testing.T, isESME bool, args ...string) *peer {
 	t.Helper()
-	perl := need.Program(t, "perl")
+	perl := program(t, "perl", "perl")
 	if err := exec.CommandContext(t.Context(), perl, "-MNet::SMPP", "-MJSON::PP", "-e", "1").Run(); err != nil {
 		need.Lack(t, "it needs Perl's Net::SMPP: install libnet-smpp-perl (Debian) or Net::SMPP (CPAN)")
 	}

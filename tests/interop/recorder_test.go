@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -147,7 +148,38 @@ func (r *recorder) finish(t *testing.T) []frame {
 	if len(r.frames) == 0 {
 		t.Error("nothing was recorded")
 	}
+	type kind struct {
+		stream    int
+		toSMSC    bool
+		operation uint32
+	}
+	unanswered := map[kind]int{}
+	for _, f := range r.frames {
+		if operation, isResponse := f.request(r.protocol); isResponse {
+			unanswered[kind{f.stream, !f.toSMSC, operation}]--
+		} else {
+			unanswered[kind{f.stream, f.toSMSC, operation}]++
+		}
+	}
+	for k, n := range unanswered {
+		if n != 0 {
+			t.Errorf("recorded: connection %d, to the SMSC %v, operation %x: %d more requests than responses", k.stream, k.toSMSC, k.operation, n)
+		}
+	}
 	return r.frames
+}
+
+// request is a PDU's operation, of a response that of its request.
+func (f frame) request(protocol string) (operation uint32, isResponse bool) {
+	if protocol == "smpp" {
+		id := binary.BigEndian.Uint32(f.octets[4:])
+		return id &^ (1 << 31), id>>31 == 1
+	}
+	n, err := strconv.Atoi(f.operation(protocol))
+	if err != nil {
+		return 0, false
+	}
+	return uint32(n % 50), n >= 50
 }
 
 // operation is a PDU's command_id or operation code, as tshark writes it.
