@@ -476,35 +476,3 @@ func TestAnyPartComesBack(t *testing.T) {
 		}
 	})
 }
-
-func FuzzRead(f *testing.F) {
-	for _, file := range []string{"cimd2_kannel.json", "cimd2_malformed.json"} {
-		for i, v := range vectors(f, file) {
-			if i%6 == 0 {
-				f.Add(v.octets(f))
-			}
-		}
-	}
-	f.Fuzz(func(t *testing.T, octets []byte) {
-		packets, _ := read(octets)
-		for _, p := range packets {
-			again, err := p.Append(nil)
-			if err != nil {
-				t.Fatalf("%v is accepted, but not written: %v", p, err)
-			}
-			q, err := Decode(again)
-			if err != nil || !q.same(p) || q.Bare != p.Bare {
-				t.Fatalf("%v comes back as %v, %v", p, q, err)
-			}
-			ParseDeliver(p, smsc.AlphabetGSM)
-			ParseStatusReport(p)
-			ParseSubmit(p)
-			if value, ok := p.Get(UserData); ok {
-				septets := DecodeText(value, smsc.AlphabetGSM)
-				if got := DecodeText(EncodeText(septets, smsc.AlphabetGSM), smsc.AlphabetGSM); !bytes.Equal(got, septets) {
-					t.Fatalf("%X comes back as %X", septets, got)
-				}
-			}
-		}
-	})
-}

@@ -1,0 +1,280 @@
+package cimd2
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/ringway-im/ringway/smsc"
+)
+
+// What is accepted is written back to something that decodes equal.
+func FuzzRead(f *testing.F) {
+	for _, file := range []string{"cimd2_kannel.json", "cimd2_jcimd.json", "cimd2_malformed.json"} {
+		for i, v := range vectors(f, file) {
+			if i%6 == 0 {
+				f.Add(v.octets(f))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		packets, _ := read(octets)
+		for _, p := range packets {
+			again, err := p.Append(nil)
+			if err != nil {
+				t.Fatalf("%v is accepted, but not written: %v", p, err)
+			}
+			q, err := Decode(again)
+			if err != nil || !q.same(p) || q.Bare != p.Bare {
+				t.Fatalf("%v comes back as %v, %v", p, q, err)
+			}
+			n := p.Number + 2
+			if q, err = Decode(renumber(again, n)); err != nil || q.Number != n || len(q.Params) != len(p.Params) {
+				t.Fatalf("%v renumbered is %v, %v", p, q, err)
+			}
+			ParseDeliver(p, smsc.AlphabetLatin1)
+			ParseStatusReport(p)
+			ParseSubmitted(p)
+			if p.Operation == Submit && p.Check() == nil {
+				fuzzSubmit(t, p)
+			}
+			if value, ok := p.Get(UserData); ok {
+				for a := range smsc.Alphabet(3) {
+					septets := DecodeText(value, a)
+					if got := DecodeText(EncodeText(septets, a), a); !bytes.Equal(got, septets) {
+						t.Fatalf("%X comes back as %X", septets, got)
+					}
+				}
+			}
+		}
+	})
+}
+
+// A submit that is accepted can be submitted again, and is the same part.
+func fuzzSubmit(t *testing.T, p *Packet) {
+	s, err := ParseSubmit(p)
+	if err != nil {
+		return
+	}
+	again, err := NewSubmit(s.Part, Options{})
+	if err != nil {
+		return // what one may not send, but may receive: a name in 023, say
+	}
+	if got, err := ParseSubmit(again); err != nil || !samePart(got.Part, s.Part) && s.Part.Validity == got.Part.Validity {
+		t.Fatalf("%+v comes back as %+v, %v", s.Part, got.Part, err)
+	}
+}
+
+// script reads events from the fuzzer's octets.
+type script struct {
+	octets []byte
+	refs   uint64 // given to submits, requests or delivers
+	timers []smsc.Timer
+}
+
+func (s *script) next() byte {
+	if len(s.octets) == 0 {
+		return 0
+	}
+	b := s.octets[0]
+	s.octets = s.octets[1:]
+	return b
+}
+
+// received is a packet: mostly one that fits the session, else any octets.
+func (s *script) received(operations []Operation) smsc.Event {
+	p := NewPacket(operations[int(s.next())%len(operations)], s.next(), 3)
+	lines := [][]Param{
+		nil,
+		{{ErrorCode, []string{"0", "1", "5", "9", "10", "105", "300", "x"}[s.next()%8]}},
+		{{DestinationAddress, "1"}, {ServiceCentreTime, "261122201500"}},
+		{{UserIdentity, "u"}, {Password, "p"}, {WindowSize, "5"}},
+		{{DestinationAddress, "1"}, {DestinationAddress, "2"}, {UserData, "x"}},
+		{{CancelMode, "1"}},
+		{{GetParameter, "501"}},
+		{{DeliveryMode, "2"}},
+	}
+	p.Params = lines[int(s.next())%len(lines)]
+	if s.next() > 240 {
+		octets, _ := p.Append(nil)
+		octets[int(s.next())%len(octets)] ^= s.next()
+		if q, err := Decode(octets); err == nil {
+			return smsc.Received{Packet: q}
+		} else if s.next() > 250 {
+			return smsc.Garbled{Err: errors.New("gone")}
+		} else {
+			return smsc.Garbled{Err: err}
+		}
+	}
+	return smsc.Received{Packet: p}
+}
+
+// due is a timer that was set, or was not.
+func (s *script) due() smsc.Event {
+	if n := len(s.timers); n > 0 && s.next() < 200 {
+		return smsc.Due{Timer: s.timers[n-1-int(s.next())%min(n, 20)]}
+	}
+	return smsc.Due{Timer: smsc.Timer{Name: string(s.octets[:min(len(s.octets), 12)]), Seq: uint64(s.next())}}
+}
+
+// Whatever happens: no panic, one answer for each submit and each request,
+// nothing after the end, no more open than the window, no growth.
+func FuzzESME(f *testing.F) {
+	f.Add([]byte{1, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 1, 3, 0, 2, 0})
+	f.Add(bytes.Repeat([]byte{0, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 9, 8, 7}, 20))
+	from := []Operation{51, 51, 53, 53, 53, 52, 55, 54, 90, 98, 99, 20, 20, 23, 40, 2, 77, 0}
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		s := &script{octets: octets}
+		cfg := testConfig
+		cfg.Window = int(s.next() % 6)
+		cfg.Poll = s.next() > 200
+		cfg.Quirks.NoLogoutAnswer = s.next() > 250
+		m := New(cfg).(*machine)
+		answers := map[uint64]int{}
+		over := false
+		handle := func(ev smsc.Event) {
+			for _, e := range m.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.Answered:
+					answers[e.Ref]++
+				case smsc.Responded:
+					answers[e.Ref]++
+				case smsc.SetTimer:
+					s.timers = append(s.timers, e.Timer)
+				case smsc.Write:
+					if _, err := Decode(e.Octets); err != nil || over {
+						t.Fatalf("%q, %v is written; over: %v", e.Octets, err, over)
+					}
+				case smsc.Close:
+					over = true
+				}
+			}
+			if len(m.out.open) > max(cfg.Window, 1)+1 || len(m.in.recent) > maxRecent+256 {
+				t.Fatalf("%d open, %d recent", len(m.out.open), len(m.in.recent))
+			}
+		}
+		if s.next() < 200 {
+			handle(smsc.Connected{})
+			handle(smsc.Received{Packet: NewPacket(Login.Response(), 1, 0)})
+		}
+		for len(s.octets) > 0 {
+			switch s.next() % 9 {
+			case 0:
+				s.refs++
+				handle(smsc.Submit{Ref: s.refs, Part: hello("x")})
+			case 1:
+				s.refs++
+				handle(smsc.Request{Ref: s.refs, Packet: NewPacket(Operation(s.next()), 0, 0)})
+			case 2, 3, 4:
+				handle(s.received(from))
+			case 5:
+				handle(smsc.Accept{Ref: m.refs - uint64(s.next()%4)})
+			case 6:
+				handle(smsc.Refuse{Ref: m.refs - uint64(s.next()%4)})
+			case 7:
+				handle(s.due())
+			default:
+				switch s.next() % 32 {
+				case 0:
+					handle(smsc.Logout{})
+				case 1:
+					handle(smsc.Connected{})
+				case 2:
+					handle(smsc.Disconnected{})
+				}
+			}
+		}
+		handle(smsc.Disconnected{})
+		for ref := range s.refs {
+			if answers[ref+1] != 1 {
+				t.Fatalf("%d of %d is answered %d times", ref+1, s.refs, answers[ref+1])
+			}
+		}
+	})
+}
+
+// The same at the SMSC: one answer for each deliver, never two responses to
+// one request that are not the same.
+func FuzzServer(f *testing.F) {
+	f.Add([]byte{1, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 1, 3, 0, 2, 0})
+	f.Add(bytes.Repeat([]byte{0, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 9, 8, 7}, 20))
+	from := []Operation{1, 1, 3, 3, 3, 2, 5, 4, 6, 8, 9, 40, 70, 70, 73, 98, 99, 20, 77, 90}
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		s := &script{octets: octets}
+		cfg := smsc.ServerConfig{
+			Window: int(s.next() % 6), SubmitWindow: int(s.next() % 6), AnyNumber: s.next() > 50, Manage: s.next() > 100,
+			RequireChecksum: s.next() > 240, ResponseTimeout: 1, InactivityTimeout: 1, LoginTimeout: 1,
+		}
+		m := NewServer(cfg).(*server)
+		answers, asked := map[uint64]int{}, uint64(0)
+		over := false
+		handle := func(ev smsc.Event) {
+			for _, e := range m.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.DeliverAnswered:
+					answers[e.Ref]++
+				case smsc.SubmitReceived:
+					if asked++; e.Ref == 0 {
+						t.Fatal("a submit without a ref")
+					}
+				case smsc.SetTimer:
+					s.timers = append(s.timers, e.Timer)
+				case smsc.Write:
+					if _, err := Decode(e.Octets); err != nil || over {
+						t.Fatalf("%q, %v is written; over: %v", e.Octets, err, over)
+					}
+				case smsc.Close:
+					over = true
+				}
+			}
+			if len(m.out.open) > max(cfg.Window, 1) || len(m.in.recent) > maxRecent+256 {
+				t.Fatalf("%d open, %d recent", len(m.out.open), len(m.in.recent))
+			}
+		}
+		handle(smsc.Connected{})
+		if s.next() < 200 {
+			login := NewPacket(Login, 1, 2)
+			login.Add(UserIdentity, "u")
+			login.Add(Password, "p")
+			handle(smsc.Received{Packet: login})
+			handle(smsc.LoginResult{OK: true, Retrieving: s.next() > 200})
+		}
+		for len(s.octets) > 0 {
+			ref := m.refs - uint64(s.next()%6)
+			outcome := smsc.Outcome{Fate: smsc.Fate(s.next() % 7), ID: "1/261122201500"}
+			switch s.next() % 10 {
+			case 0, 1, 2, 3:
+				handle(s.received(from))
+			case 4:
+				handle(smsc.ServerAnswer{Ref: ref, Outcome: outcome})
+			case 5:
+				s.refs++
+				handle(smsc.ServerDeliver{Ref: s.refs, Deliver: smsc.Deliver{Part: hello("x")}})
+			case 6:
+				s.refs++
+				handle(smsc.ServerReport{Ref: s.refs, Part: hello("x"), Receipt: smsc.Receipt{ID: "1/2"}})
+			case 7:
+				handle([]smsc.Event{
+					smsc.QueryAnswer{Ref: ref}, smsc.TimeAnswer{Ref: ref}, smsc.WaitingResult{Ref: ref, Waiting: int(s.next())}, smsc.LoginResult{OK: true},
+				}[s.next()%4])
+			case 8:
+				handle(s.due())
+			default:
+				switch s.next() % 32 {
+				case 0:
+					handle(smsc.Logout{})
+				case 1:
+					handle(smsc.Disconnected{})
+				case 2:
+					handle(smsc.LoginResult{})
+				}
+			}
+		}
+		handle(smsc.Disconnected{})
+		for ref := range s.refs {
+			if answers[ref+1] != 1 {
+				t.Fatalf("%d of %d is answered %d times", ref+1, s.refs, answers[ref+1])
+			}
+		}
+	})
+}
