@@ -32,6 +32,7 @@ type cli struct {
 	Edge    edgeCmd    `cmd:"" help:"Run the edge beside an SMSC."`
 	SMSC    smscCmd    `cmd:"" name:"smsc" help:"Run a simulated SMSC with handsets."`
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
+	Text    textCmd    `cmd:"" help:"Look at texts."`
 	PKI     pkiCmd     `cmd:"" name:"pki" help:"Make the link's certificates."`
 	History historyCmd `cmd:"" name:"check-history" help:"Decide from records of what clients, hub, edge and SMSC saw whether the promise was kept."`
 	Version bool       `help:"Print the version."`
