@@ -60,7 +60,7 @@ type partDetail struct {
 	Octets int               `json:"octets"` // over the radio, header included: at most 140
 	UDH    string            `json:"udh,omitempty"`
 	Data   string            `json:"data"`   // as in the machines: GSM7 one septet an octet
-	Packed string            `json:"packed"` // over the radio, without the header
+	Radio  string            `json:"radio"`  // TP-UD: header and, in GSM7, packed septets
 	Submit map[string]string `json:"submit"` // the whole packet, by protocol
 }
 
@@ -120,17 +120,11 @@ func (c *textInspectCmd) inspect(s string) (*inspection, error) {
 		found.Tables = &tables{encoded.Shift.Single.String(), encoded.Shift.Locking.String()}
 	}
 	for i, p := range pieces {
-		packed := p.Data
-		if encoded.Coding == text.GSM7 {
-			packed = text.Pack(p.Data)
-		}
+		onAir := radio(encoded.Coding, p)
 		d := partDetail{
 			Text:   text.Encoded{Coding: encoded.Coding, Shift: encoded.Shift, Data: p.Data}.String(),
-			Length: len(p.Data) / size, Octets: len(p.UDH) + len(packed),
-			UDH: fmt.Sprintf("%X", p.UDH), Data: fmt.Sprintf("%X", p.Data), Packed: fmt.Sprintf("%X", packed), Submit: map[string]string{},
-		}
-		if n := len(p.UDH); n > 0 && encoded.Coding == text.GSM7 { // fill bits up to the next septet
-			d.Octets = ((8*n+6)/7*7 + 7*len(p.Data) + 7) / 8
+			Length: len(p.Data) / size, Octets: len(onAir),
+			UDH: fmt.Sprintf("%X", p.UDH), Data: fmt.Sprintf("%X", p.Data), Radio: fmt.Sprintf("%X", onAir), Submit: map[string]string{},
 		}
 		part := smsc.Part{
 			From: smsc.ParseAddress(c.From), To: smsc.ParseAddress(c.To), Coding: encoded.Coding, Class: -1,
@@ -146,6 +140,18 @@ func (c *textInspectCmd) inspect(s string) (*inspection, error) {
 		found.Parts = append(found.Parts, d)
 	}
 	return found, nil
+}
+
+// radio is the part's user data as a handset gets it (3GPP 23.040 §9.2.3.24):
+// septets begin at a septet's border behind the header.
+func radio(coding text.Coding, p text.Piece) []byte {
+	if coding != text.GSM7 {
+		return append(bytes.Clone(p.UDH), p.Data...)
+	}
+	room := (8*len(p.UDH) + 6) / 7 // septets that the header takes
+	octets := text.Pack(append(make([]byte, room), p.Data...))
+	copy(octets, p.UDH)
+	return octets
 }
 
 // maxReasons are shown; the first ones are what a person looks for.
@@ -239,8 +245,8 @@ func (i *inspection) print(out io.Writer) {
 			lines(out, "header", p.UDH)
 		}
 		lines(out, "data", p.Data)
-		if p.Packed != p.Data {
-			lines(out, "packed", p.Packed)
+		if p.Radio != p.Data {
+			lines(out, "radio", p.Radio)
 		}
 		for _, protocol := range i.Protocols {
 			lines(out, protocol, p.Submit[protocol])
