@@ -641,6 +641,7 @@ type Rejoin struct {
 	UpAbove       uint64                 `protobuf:"varint,2,opt,name=up_above,json=upAbove,proto3" json:"up_above,omitempty"`             // the up ring goes on above this sequence
 	EventsAbove   uint64                 `protobuf:"varint,3,opt,name=events_above,json=eventsAbove,proto3" json:"events_above,omitempty"` // the status log goes on above this number
 	Settled       [][]byte               `protobuf:"bytes,4,rep,name=settled,proto3" json:"settled,omitempty"`                             // of Hello.deferred: what the hub knows the end of
+	Open          []uint64               `protobuf:"varint,5,rep,packed,name=open,proto3" json:"open,omitempty"`                           // what the down ring holds; anything else the edge forgets
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,6 +700,13 @@ func (x *Rejoin) GetEventsAbove() uint64 {
 func (x *Rejoin) GetSettled() [][]byte {
 	if x != nil {
 		return x.Settled
+	}
+	return nil
+}
+
+func (x *Rejoin) GetOpen() []uint64 {
+	if x != nil {
+		return x.Open
 	}
 	return nil
 }
@@ -1336,12 +1344,13 @@ const file_messages_link_proto_rawDesc = "" +
 	"\aRefused\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12*\n" +
-	"\x06rejoin\x18\x03 \x01(\v2\x12.ringway.v1.RejoinR\x06rejoin\"v\n" +
+	"\x06rejoin\x18\x03 \x01(\v2\x12.ringway.v1.RejoinR\x06rejoin\"\x8a\x01\n" +
 	"\x06Rejoin\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x19\n" +
 	"\bup_above\x18\x02 \x01(\x04R\aupAbove\x12!\n" +
 	"\fevents_above\x18\x03 \x01(\x04R\veventsAbove\x12\x18\n" +
-	"\asettled\x18\x04 \x03(\fR\asettled\"\xa7\x01\n" +
+	"\asettled\x18\x04 \x03(\fR\asettled\x12\x12\n" +
+	"\x04open\x18\x05 \x03(\x04R\x04open\"\xa7\x01\n" +
 	"\x04Data\x12$\n" +
 	"\x04ring\x18\x01 \x01(\x0e2\x10.ringway.v1.RingR\x04ring\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +

@@ -28,6 +28,7 @@ type Held struct {
 type Rejoined struct {
 	Applied  uint64   // status events up to there
 	Settled  [][]byte // of Deferred: the hub knows their end
+	Open     []uint64 // what the down ring holds
 	Doubts   int      // may have been submitted: counted as unknown
 	Requeued int      // back in the queue
 	Adopted  int      // held by the edge, and not in the ring before

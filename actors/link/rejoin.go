@@ -150,7 +150,7 @@ func (s *hubSync) onRejoined(ctx actor.Context, m *Rejoined) {
 		s.cfg.Log.Warn("the edge joined anew", zap.Int("doubts", a.Doubts), zap.Int("queued_again", a.Requeued), zap.Int("adopted", a.Adopted))
 		ctx.Send(s.cfg.Session, &SayRefused{Session: s.hello.Session, Refused: &messages.Refused{
 			Code: "rejoin", Text: "this edge and the hub do not stand where the other remembers: it takes over the hub's numbers and connects again",
-			Rejoin: &messages.Rejoin{Epoch: s.cfg.Epoch, UpAbove: s.above, EventsAbove: a.Applied, Settled: a.Settled},
+			Rejoin: &messages.Rejoin{Epoch: s.cfg.Epoch, UpAbove: s.above, EventsAbove: a.Applied, Settled: a.Settled, Open: a.Open},
 		}})
 	}
 }

@@ -508,3 +508,26 @@ func TestI12_NoReleasedBeforeSync(t *testing.T) {
 		}
 	})
 }
+
+// Both ends go on retrieving while the link is interrupted (patent, figure 3).
+func TestRetrievingGoesOnWithoutALink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		system := probe.System(t)
+		link := probe.New(t, system, "session")
+		buffer := system.Root.Spawn(NewBuffer(BufferConfig{
+			Ring: messages.Ring_DOWN, Slots: 2, Journal: newOriginProbe("one", "two", "three"), Session: link.PID(), Metrics: Nop{}, Log: zap.NewNop(),
+		}))
+		synctest.Wait()
+		if v := viewOfActor(t, system, buffer); v.LastRetrieved != 2 || v.LastSent != 0 {
+			t.Errorf("without a link: %v", v)
+		}
+		link.ExpectNothing(time.Hour)
+		system.Root.Send(buffer, &LinkUp{})
+		probe.Expect[*ReleasedOut](link)
+		for seq := uint64(1); seq <= 2; seq++ {
+			if d := probe.Expect[*messages.Data](link); d.Sequence != seq {
+				t.Errorf("sent %v, want sequence %d", d, seq)
+			}
+		}
+	})
+}

@@ -3,7 +3,9 @@ package edgestore
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -48,6 +50,9 @@ func (s *Store) Rejoin(r *messages.Rejoin) error {
 			tx.Delete(named('t', id))
 			tx.Delete(named('k', id))
 		}
+		if err := forgetDown(tx, r.Open); err != nil {
+			return err
+		}
 		if fresh || r.UpAbove > s.retrieved {
 			if err := s.renumberUp(tx, max(r.UpAbove, s.retrieved)); err != nil {
 				return err
@@ -70,6 +75,26 @@ func (s *Store) Rejoin(r *messages.Rejoin) error {
 	s.mu.Unlock()
 	s.epoch.Store(max(r.Epoch, s.HighestEpoch()))
 	s.restored.Store(false)
+	return nil
+}
+
+// forgetDown removes what the hub does not wait for any more.
+func forgetDown(tx *kv.Tx, open []uint64) error {
+	held, err := scanEntries(tx, 'd')
+	if err != nil {
+		return err
+	}
+	for _, e := range held {
+		if !slices.Contains(open, e.Seq) {
+			tx.Delete(numbered('d', e.Seq))
+			tx.Delete(numbered('r', e.Seq))
+			if _, retrying, err := tx.Get(named('k', e.Message.GetId())); err != nil {
+				return err
+			} else if !retrying {
+				tx.Delete(named('t', e.Message.GetId()))
+			}
+		}
+	}
 	return nil
 }
 
@@ -133,3 +158,19 @@ func (s *Store) renumberEvents(tx *kv.Tx, above uint64, fresh bool) error {
 	s.lastEvent.Store(s.events)
 	return nil
 }
+
+// Restore puts a backup of this edge's journal in a folder that has none, marked as
+// restored.
+func Restore(backup, dir, edge string) error {
+	node := Node(edge)
+	return kv.Restore(backup, dir, node, func(dir string) error {
+		s, err := Open(Options{KV: kv.Options{Dir: dir, Node: node, ReserveBytes: -1}})
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.MarkRestored(), s.Close())
+	})
+}
+
+// Node is whose data an edge's directory says it holds.
+func Node(edge string) string { return "edge/" + edge }

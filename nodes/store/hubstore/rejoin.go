@@ -2,7 +2,9 @@ package hubstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -166,6 +168,7 @@ func (j *joining) do(what journal.Rejoin, begun [][]byte) {
 		}
 	}
 	j.answer.Applied = j.e.applied
+	j.answer.Open = slices.Sorted(maps.Keys(j.e.down))
 	j.Set(keyOf('E', j.e.name).byte(edgeInstance), what.Instance)
 	j.setEdge(j.e, edgeJoined, j.s.restored)
 }
@@ -323,4 +326,19 @@ func (s *Store) loadRestored(db *kv.DB) error {
 	b, _, err := db.Get(restoredKey)
 	s.restored = lastNumber(b)
 	return err
+}
+
+// Node is whose data a hub's directory says it holds.
+const Node = "hub"
+
+// Restore puts a backup of a hub's store in a folder that has none, marked as
+// restored at this time.
+func Restore(backup, dir string, now time.Time) error {
+	return kv.Restore(backup, dir, Node, func(dir string) error {
+		s, err := Open(Options{Dir: dir, Node: Node, ReserveBytes: -1})
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.MarkRestored(now), s.Close())
+	})
 }
