@@ -13,6 +13,15 @@ import (
 // three packets, so that what is resent after a cut spreads over the stripes.
 const maxFrame = 3600
 
+// On a lossy link a frame is one packet, and goes out over three stripes at once:
+// the window does not stand still for TCP's retransmission unless all three copies
+// are lost or stuck behind a loss. The more packets a frame has, the more often is
+// one of them lost.
+const (
+	lossyFrame  = 1200
+	lossyCopies = 3
+)
+
 // outItem is one thing to put into a frame.
 type outItem struct {
 	data   *messages.Data
@@ -20,18 +29,13 @@ type outItem struct {
 	event  *messages.Event
 }
 
-// outbox gathers what is ready for the link and packs it into frames. On a
-// lossy link everything goes out a second time in the next frame, which takes
-// another stripe: one lost packet then costs one flush, not a retransmission
-// of TCP's, and the ring's window does not stand still for it.
+// outbox gathers what is ready for the link and packs it into frames.
 type outbox struct {
 	items []outItem
-	again []outItem // sent once, to be sent a second time
 
 	confirmed, released *messages.Progress // repeated state, latest
 	applied             uint64
 	fresh               bool // the state has news
-	stateAgain          bool
 }
 
 type packed struct {
@@ -41,17 +45,14 @@ type packed struct {
 
 // pack empties the outbox into frames.
 func (o *outbox) pack(lossy bool) []packed {
+	limit := maxFrame
+	if lossy {
+		limit = lossyFrame
+	}
 	// Slots speak in any order; the window waits for its oldest one.
 	slices.SortStableFunc(o.items, func(a, b outItem) int { return cmp.Compare(a.data.GetSequence(), b.data.GetSequence()) })
-	items := append(o.again, o.items...)
-	o.again = nil
-	if lossy {
-		o.again = o.items
-	}
-	o.items = nil
-	withState := o.fresh || o.stateAgain
-	o.stateAgain = lossy && o.fresh
-	o.fresh = false
+	items, withState := o.items, o.fresh
+	o.items, o.fresh = nil, false
 
 	var frames []packed
 	var p packed
@@ -67,7 +68,7 @@ func (o *outbox) pack(lossy bool) []packed {
 	}
 	for _, it := range items {
 		n := it.size()
-		if p.frame == nil || (size > 0 && size+n > maxFrame) {
+		if p.frame == nil || (size > 0 && size+n > limit) {
 			if p.frame != nil {
 				frames = append(frames, p)
 			}
@@ -82,8 +83,14 @@ func (o *outbox) pack(lossy bool) []packed {
 	return frames
 }
 
-// more reports whether something is to be sent a second time.
-func (o *outbox) more() bool { return len(o.again) > 0 || o.stateAgain }
+// copy is the same frame for another stripe, which numbers it anew.
+func (p *packed) copy() *messages.Frame {
+	f := p.frame
+	return &messages.Frame{
+		Data: f.Data, Answers: f.Answers, Events: f.Events,
+		Confirmed: f.Confirmed, Released: f.Released, EventsApplied: f.EventsApplied,
+	}
+}
 
 func (p *packed) add(it outItem) {
 	switch {

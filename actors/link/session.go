@@ -92,10 +92,9 @@ type session struct {
 	first      int  // edge: the stripe that carries Hello; -1: none is up
 	asked      bool // edge: Welcome has come
 
-	out        outbox
-	flushing   bool
-	flushed    time.Time // when last
-	lastStripe int
+	out      outbox
+	flushing bool
+	flushed  time.Time // when last
 
 	began         time.Time
 	heardUS       int64 // peer's clock in its last heartbeat
@@ -407,9 +406,7 @@ func (s *session) wantFlush(ctx actor.Context) {
 	s.flushing = true
 	wait := s.cfg.Flush
 	if wait < 0 {
-		if wait = min(max(s.lines.rtt/40, 3*time.Millisecond), 8*time.Millisecond); time.Now().Before(s.lines.lossy) {
-			wait *= 2
-		}
+		wait = min(max(s.lines.rtt/40, 3*time.Millisecond), 8*time.Millisecond)
 	}
 	if wait < time.Millisecond {
 		ctx.Send(ctx.Self(), flushDue{}) // behind all that is ready now
@@ -420,14 +417,19 @@ func (s *session) wantFlush(ctx actor.Context) {
 
 func (s *session) flush(ctx actor.Context) {
 	s.flushing, s.flushed = false, time.Now()
-	for _, p := range s.out.pack(time.Now().Before(s.lines.lossy)) {
-		if i := s.lines.choose(s.lastStripe); i >= 0 {
-			s.lastStripe = i
-			s.post(ctx, i, p.frame, p.held)
-		}
+	lossy := time.Now().Before(s.lines.lossy)
+	copies := 1
+	if lossy {
+		copies = lossyCopies
 	}
-	if s.out.more() {
-		s.wantFlush(ctx)
+	for _, p := range s.out.pack(lossy) {
+		var taken []int
+		for i := s.lines.choose(); i >= 0; i = s.lines.choose(taken...) {
+			s.post(ctx, i, p.copy(), p.held)
+			if taken = append(taken, i); len(taken) == copies {
+				break
+			}
+		}
 	}
 }
 
@@ -585,7 +587,7 @@ func (s *session) patience() time.Duration { return max(3*s.cfg.Heartbeat, 4*s.l
 // measures the round trip and shows the edge's rings.
 func (s *session) heartbeat(ctx actor.Context, all bool) {
 	now := time.Now()
-	one := s.lines.choose(-1)
+	one := s.lines.choose()
 	for i, c := range s.conns {
 		if c == nil || (!all && i != one && now.Sub(s.lines.all[i].lastOut) < s.cfg.Heartbeat*2/5) {
 			continue

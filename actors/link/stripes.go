@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ringway-im/ringway/actors/ring"
@@ -38,7 +39,7 @@ type stripes struct {
 	all   []*stripe // by index; nil: down
 	ended []uint64  // by index: number of the last frame on the stripes that had this place
 	rtt   time.Duration
-	lossy time.Time // until then everything is sent twice
+	lossy time.Time // until then everything is sent over several stripes
 	next  int
 }
 
@@ -76,13 +77,13 @@ func (s *stripes) live() int {
 	return n
 }
 
-// choose returns the stripe for the next frame, another than not if there is
-// one; -1: none is up.
-func (s *stripes) choose(not int) int {
+// choose returns the stripe for the next frame, or for another copy of one that
+// the taken ones carry already; -1: there is none.
+func (s *stripes) choose(taken ...int) int {
 	best := -1
 	for k := range s.all {
 		i := (s.next + k) % len(s.all)
-		if s.all[i] == nil || (i == not && s.live() > 1) {
+		if s.all[i] == nil || slices.Contains(taken, i) {
 			continue
 		}
 		if best < 0 || s.all[i].bytes < s.all[best].bytes {

@@ -26,19 +26,19 @@ func upStripes(n int) *stripes {
 
 func TestStripesChooseTheOneLeastBehind(t *testing.T) {
 	var s stripes
-	if i := s.choose(-1); i != -1 {
+	if i := s.choose(); i != -1 {
 		t.Fatalf("chose %d of none", i)
 	}
 	s.up(2, noon) // 0 and 1 never came up
 	for range 3 {
-		if i := s.choose(2); i != 2 {
+		if i := s.choose(); i != 2 {
 			t.Fatalf("chose %d, 2 is the only one", i)
 		}
 	}
 	s = *upStripes(3)
 	var order []int
 	for range 6 {
-		i := s.choose(-1)
+		i := s.choose()
 		s.sent(i, 100, carried{}, noon)
 		order = append(order, i)
 	}
@@ -48,14 +48,17 @@ func TestStripesChooseTheOneLeastBehind(t *testing.T) {
 	s.sent(1, 5000, carried{}, noon) // waits for a lost packet
 	s.sent(0, 5000, carried{}, noon)
 	for range 5 {
-		i := s.choose(-1)
+		i := s.choose()
 		if i != 2 {
 			t.Errorf("chose %d, which is behind", i)
 		}
 		s.sent(i, 10, carried{}, noon)
 	}
-	if i := s.choose(2); i == 2 {
-		t.Error("chose the stripe that it was told to leave alone")
+	if i := s.choose(2); i == 2 || i < 0 {
+		t.Errorf("chose %d for a copy of what stripe 2 carries", i)
+	}
+	if i := s.choose(0, 1, 2); i != -1 {
+		t.Errorf("chose %d, all are taken", i)
 	}
 	s.received(2, 1, []uint64{99, 99, 99}, noon)
 	if s.all[0].bytes != 0 || s.all[1].bytes != 0 || len(s.all[1].waiting) != 0 {
@@ -193,25 +196,24 @@ func TestOutboxPacksByOctets(t *testing.T) {
 	if len(frames) < 5 || len(frames) > 8 {
 		t.Errorf("%d frames", len(frames))
 	}
-	if o.more() || len(o.pack(false)) != 0 {
+	if len(o.pack(false)) != 0 {
 		t.Error("the outbox is not empty")
 	}
 }
 
-func TestOutboxSendsEverythingTwiceOnALossyLink(t *testing.T) {
-	o := outbox{items: []outItem{data(1, 10), data(2, 10)}, released: &messages.Progress{Last: 5}, fresh: true}
-	first := o.pack(true)
-	if !slices.Equal(sequencesOf(first), []uint64{1, 2}) || len(first[0].frame.Released) != 1 || !o.more() {
-		t.Fatalf("first %v", first)
+func TestOutboxPacksSinglePacketsOnALossyLink(t *testing.T) {
+	o := outbox{items: []outItem{data(3, 500), data(2, 500), data(1, 500), data(4, 2*lossyFrame)}, released: &messages.Progress{Last: 5}, fresh: true}
+	frames := o.pack(true)
+	if !slices.Equal(sequencesOf(frames), []uint64{1, 2, 3, 4}) || len(frames) != 3 || len(frames[0].frame.Released) != 1 {
+		t.Fatalf("packed %v", frames)
 	}
-	o.items = append(o.items, data(3, 10))
-	second := o.pack(true)
-	if !slices.Equal(sequencesOf(second), []uint64{1, 2, 3}) || len(second[0].frame.Released) != 1 {
-		t.Errorf("second %v", second)
+	a, b := frames[0].copy(), frames[0].copy()
+	a.Number, b.Number = 1, 2
+	if a.Number == b.Number || len(b.Data) != 2 || len(b.Released) != 1 {
+		t.Errorf("copies %v and %v", a, b)
 	}
-	third := o.pack(false)
-	if !slices.Equal(sequencesOf(third), []uint64{3}) || len(third[0].frame.Released) != 0 || o.more() {
-		t.Errorf("third %v", third)
+	if len(o.pack(true)) != 0 {
+		t.Error("the outbox is not empty")
 	}
 }
 
