@@ -68,6 +68,31 @@ func (e *edge) up() []*messages.Message {
 	return found
 }
 
+// slowDisk is a journal whose fsync of an intake takes as long as the test says.
+type slowDisk struct {
+	journal.Edge
+	synced chan func()
+}
+
+func (d *slowDisk) Receive(in journal.Intake, done func(error)) {
+	d.Edge.Receive(in, func(err error) { d.synced <- func() { done(err) } })
+}
+
+// The SMSC is answered when the message is durable, not before: it would forget it.
+func TestI5_TheSMSCIsAnsweredAfterTheSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &slowDisk{synced: make(chan func(), 10)}
+		e := newEdge(t, options{inlet: func(cfg *InletConfig) { disk.Edge, cfg.Journal = cfg.Journal, disk }})
+		part := pieces(t, "+639170000001", "not yet", 0)[0]
+		e.smsc.one().handle(smsc.ServerDeliver{Ref: 1, Deliver: smsc.Deliver{Part: part}})
+		e.smsc.silent(9 * time.Second)
+		(<-disk.synced)()
+		if a := e.smsc.answeredDeliver(); !a.OK {
+			t.Errorf("answered %+v", a)
+		}
+	})
+}
+
 func TestMessageFromAHandset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, options{})

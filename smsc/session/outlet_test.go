@@ -328,36 +328,47 @@ func TestRateIsPacedEvenly(t *testing.T) {
 }
 
 func TestI9_RecipientStaysWithItsSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := newEdge(t, options{sessions: 2})
-		for seq := uint64(1); seq <= 4; seq++ {
-			e.handOn(message(seq, "+639170000001", fmt.Sprint("a", seq)))
-		}
+	for _, first := range []string{"the recipient's is the first session", "it is the second"} {
+		t.Run(first, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { recipientStays(t, first == "it is the second") })
+		})
+	}
+}
+
+func recipientStays(t *testing.T, second bool) {
+	e := newEdge(t, options{sessions: 2})
+	if second {
 		e.handOn(message(5, "+639170000002", "b"))
-		ca, a := e.smsc.submitted()
-		cb, b := e.smsc.submitted()
-		if ca == cb {
-			t.Fatal("both sessions should be at work")
+	}
+	for seq := uint64(1); seq <= 4; seq++ {
+		e.handOn(message(seq, "+639170000001", fmt.Sprint("a", seq)))
+	}
+	if !second {
+		e.handOn(message(5, "+639170000002", "b"))
+	}
+	ca, a := e.smsc.submitted()
+	cb, b := e.smsc.submitted()
+	if ca == cb {
+		t.Fatal("both sessions should be at work")
+	}
+	if string(a.Part.Data) == "b" { // which of them is first is no matter
+		ca, a, cb, b = cb, b, ca, a
+	}
+	cb.handle(smsc.ServerAnswer{Ref: b.Ref, Outcome: accepted("b")})
+	e.smsc.silent(5 * time.Second) // that session is free, but not the recipient's
+	for seq := 1; ; seq++ {
+		if got := text.Decode(a.Part.Coding, a.Part.Data); got != fmt.Sprint("a", seq) {
+			t.Fatalf("got %s, want a%d", got, seq)
 		}
-		if string(a.Part.Data) == "b" { // which of them is first is no matter
-			ca, a, cb, b = cb, b, ca, a
+		ca.handle(smsc.ServerAnswer{Ref: a.Ref, Outcome: accepted(fmt.Sprint(seq))})
+		if seq == 4 {
+			break
 		}
-		cb.handle(smsc.ServerAnswer{Ref: b.Ref, Outcome: accepted("b")})
-		e.smsc.silent(5 * time.Second) // that session is free, but not the recipient's
-		for seq := 1; ; seq++ {
-			if got := text.Decode(a.Part.Coding, a.Part.Data); got != fmt.Sprint("a", seq) {
-				t.Fatalf("got %s, want a%d", got, seq)
-			}
-			ca.handle(smsc.ServerAnswer{Ref: a.Ref, Outcome: accepted(fmt.Sprint(seq))})
-			if seq == 4 {
-				break
-			}
-			var c *stubSession
-			if c, a = e.smsc.submitted(); c != ca {
-				t.Fatal("the recipient changed its session")
-			}
+		var c *stubSession
+		if c, a = e.smsc.submitted(); c != ca {
+			t.Fatal("the recipient changed its session")
 		}
-	})
+	}
 }
 
 func TestWrongPasswordIsTriedRarely(t *testing.T) {

@@ -64,7 +64,7 @@ func run(chosen []mutant, within time.Duration) error {
 		}
 	}
 	for _, p := range packages { // without a mutant all must pass
-		caught, out, err := suite(dir, "", p, within)
+		caught, out, err := suite(dir, "", p, "", within)
 		if err != nil {
 			return fmt.Errorf("%s without a mutant: %w", p, err)
 		}
@@ -110,7 +110,7 @@ func (m mutant) try(dir string, within time.Duration) (string, error) {
 		return "", err
 	}
 	for _, p := range m.packages {
-		caught, _, err := suite(dir, overlay, p, within)
+		caught, _, err := suite(dir, overlay, p, m.first, within)
 		if err != nil {
 			return "", err
 		}
@@ -138,8 +138,9 @@ var (
 	running = regexp.MustCompile(`(?m)^=== RUN\s+(\S+)`)
 )
 
-// suite builds a package's tests and runs them until one fails; "": all pass.
-func suite(dir, overlay, pkg string, within time.Duration) (caught, out string, err error) {
+// suite builds a package's tests and runs them until one fails, those that first
+// matches before all; "": all pass.
+func suite(dir, overlay, pkg, first string, within time.Duration) (caught, out string, err error) {
 	binary := filepath.Join(dir, "suite.test")
 	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", binary, "-overlay="+overlay, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -150,6 +151,15 @@ func suite(dir, overlay, pkg string, within time.Duration) (caught, out string, 
 	if code, err := os.ReadFile(binary); err == nil && bytes.Contains(code, []byte("rapid.nofailfile")) {
 		args = append(args, "-rapid.nofailfile", "-rapid.shrinktime=1s") // what fails here is not to be tried again in the tree
 	}
+	if first != "" {
+		if caught, out, err = tests(binary, pkg, append(args, "-test.run="+first), within); caught != "" || err != nil {
+			return caught, out, err
+		}
+	}
+	return tests(binary, pkg, args, within)
+}
+
+func tests(binary, pkg string, args []string, within time.Duration) (caught, out string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), within+10*time.Second)
 	defer cancel()
 	test := exec.CommandContext(ctx, binary, args...)
