@@ -213,7 +213,8 @@ type Effect interface{ effect() }
 
 // The effects a machine asks for.
 type (
-	// Write: put these octets on the socket.
+	// Write: put these octets on the socket, or copy them, before you handle another
+	// event: their memory is used again.
 	Write struct{ Octets []byte }
 	// Bound: logged in; Ready() says how many submits may go.
 	Bound struct{}

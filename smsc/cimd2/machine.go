@@ -192,7 +192,7 @@ func (m *machine) Ready() int {
 	if m.state != bound || m.leave {
 		return 0
 	}
-	return max(m.window.Size()-len(m.out.open), 0)
+	return m.out.room(m.window.Size())
 }
 
 func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {

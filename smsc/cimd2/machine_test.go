@@ -217,6 +217,26 @@ func TestWindow(t *testing.T) {
 	s.ready(0)
 }
 
+// A number is not used again while its request is unanswered.
+func TestNumberInUse(t *testing.T) {
+	cfg := testConfig
+	cfg.Window, cfg.ResponseTimeout = 3, 0
+	s := client(t, cfg)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1·019:3", "set login 5s")
+	s.in("51:001", "stop login", "bound", "set idle 20s")
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x") // stays open
+	for i := range 127 {
+		s.ready(min(2, 127-i))
+		n := (5 + 2*i) % 256
+		s.step(sub(2, "x"), fmt.Sprintf("> 03:%03d%sx", n, submitted1))
+		s.in(fmt.Sprintf("53:%03d·060:1", n), "answered 2 accepted 358407654321/1")
+	}
+	s.ready(0)
+	s.in("53:003·060:1", "answered 1 accepted 358407654321/1")
+	s.ready(3)
+	s.step(sub(2, "x"), "> 03:003"+submitted1+"x")
+}
+
 // Throttled submits halve the window, accepted ones let it grow again.
 func TestWindowShrinks(t *testing.T) {
 	cfg := testConfig

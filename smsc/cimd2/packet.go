@@ -61,11 +61,17 @@ type Packet struct {
 // is what the packet says it is, unless that cannot be read; do not rely on it.
 type BadChecksum struct{ Header *Packet }
 
-// roomy is a packet with its parameters, in one piece of memory.
-type roomy struct {
-	Packet
-	room [8]Param
-}
+// small and roomy are packets with their parameters, in one piece of memory.
+type (
+	small struct {
+		Packet
+		room [2]Param
+	}
+	roomy struct {
+		Packet
+		room [8]Param
+	}
+)
 
 // NewPacket makes a request, or a response with its request's number, with room
 // for n parameters. The machines number their requests themselves.
@@ -73,6 +79,10 @@ func NewPacket(o Operation, number uint8, n int) *Packet {
 	switch {
 	case n == 0:
 		return &Packet{Operation: o, Number: number}
+	case n <= len(small{}.room):
+		r := &small{Packet: Packet{Operation: o, Number: number}}
+		r.Params = r.room[:0]
+		return &r.Packet
 	case n > len(roomy{}.room):
 		return &Packet{Operation: o, Number: number, Params: make([]Param, 0, n)}
 	}

@@ -105,7 +105,7 @@ var ruleClaims = []struct {
 	{"Leading zeros of integers, lower-case hexadecimal, a missing checksum are accepted", claim{"yes", "yes", "TestEveryParameter TestMalformed"}},
 	{"Checksum: sent unless switched off; a wrong or malformed one is NACKed and the packet not executed", claim{"yes", "yes", "TestQuirks TestGarbled TestMalformed TestChecksumIsTheSum"}},
 	{"A checksum may be required", claim{"-", "yes", "TestServerChecksums"}},
-	{"Numbers: odd from the ESME, even from the SMSC, wrapping; a response has its request's", claim{"yes", "yes", "TestNumbersWrap TestServerDelivers TestServerNumbers"}},
+	{"Numbers: odd from the ESME, even from the SMSC, wrapping; a response has its request's", claim{"yes", "yes", "TestNumbersWrap TestNumberInUse TestServerDelivers TestServerNumbers"}},
 	{"A wrong number is NACKed with the expected one; jumps may be allowed", claim{"accepts jumps", "yes", "TestServerNumbers TestServerNacksAGapOnce"}},
 	{"NACK: what is asked for is sent again with all behind it, under the number that is wanted; three in a row end the session", claim{"yes", "yes", "TestNack TestWindow TestNackWithOurParity TestBothEnds"}},
 	{"A request that comes again is answered again and not executed again", claim{"yes", "yes", "TestDuplicatesAreAnsweredNotProcessed TestServerSession TestServerSeveralDestinations"}},

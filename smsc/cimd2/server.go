@@ -53,7 +53,7 @@ func (s *server) DeliverReady() int {
 	if s.state != bound {
 		return 0
 	}
-	n := max(s.cfg.Window-len(s.out.open), 0)
+	n := s.out.room(s.cfg.Window)
 	if s.retrieving {
 		n = min(n, s.credit)
 	}

@@ -33,6 +33,16 @@ func (o *outbox) after(n uint8) uint8 {
 	return n + 2
 }
 
+// room is how many requests may be added: no more than window unanswered, and
+// no number twice among them, however long the oldest one stays.
+func (o *outbox) room(window int) int {
+	n := window - len(o.open)
+	if len(o.open) > 0 {
+		n = min(n, int(o.open[0].number-o.next)/2)
+	}
+	return max(n, 0)
+}
+
 // add counts a request, which went out with the number next, as unanswered.
 func (o *outbox) add(r request) {
 	o.next = o.after(o.next)
