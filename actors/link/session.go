@@ -677,8 +677,12 @@ func (s *session) sendAgain(ctx actor.Context, lost []carried) {
 			event = c.firstEvent
 		}
 	}
-	ctx.Send(s.Buffer, &AgainLost{data})
-	ctx.Send(s.Mirror, &AgainLost{answers})
+	// Each once, however many frames carried it: else what is sent again doubles
+	// with every stripe that dies.
+	slices.Sort(data)
+	slices.Sort(answers)
+	ctx.Send(s.Buffer, &AgainLost{slices.Compact(data)})
+	ctx.Send(s.Mirror, &AgainLost{slices.Compact(answers)})
 	if event != 0 {
 		ctx.Send(s.Events, &EventsLost{From: event})
 	}
