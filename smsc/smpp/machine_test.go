@@ -296,7 +296,7 @@ func TestSequenceNumbersWrapAndSkipOpenOnes(t *testing.T) {
 	cfg.Window = 3
 	s := bound(t, cfg)
 	s.m.(*machine).sequence = 0x7FFFFFFE
-	s.m.(*machine).open[1] = ours{ref: 42}
+	s.m.(*machine).open = []ours{{sequence: 1, ref: 42, timer: smsc.Timer{Name: "response 1"}}}
 	s.on(submit(1, "a"), `submit_sm 2147483647 "a"`, "timer response 2147483647 10s")
 	s.on(submit(2, "b"), `submit_sm 2 "b"`, "timer response 2 10s")
 }

@@ -219,7 +219,10 @@ func allZero(b []byte) bool {
 
 // Decode decodes one whole PDU. Texts and octet strings of the result are parts
 // of b: never change b afterwards. The error is a *smsc.SyntaxError with a *Malformed as its Packet.
-func Decode(b []byte) (PDU, error) {
+func Decode(b []byte) (PDU, error) { return decode(b, nil) }
+
+// decode is Decode; p, unless nil, is an empty PDU of the right type.
+func decode(b []byte, p PDU) (PDU, error) {
 	if len(b) < headerSize || len(b) > maxPDU || binary.BigEndian.Uint32(b) != uint32(len(b)) {
 		m := &Malformed{Reply: RINVCMDLEN}
 		reason := fmt.Sprintf("%d octets are no PDU", len(b))
@@ -231,7 +234,9 @@ func Decode(b []byte) (PDU, error) {
 	}
 	command := CommandID(binary.BigEndian.Uint32(b[4:]))
 	h := Header{Status: Status(binary.BigEndian.Uint32(b[8:])), Sequence: binary.BigEndian.Uint32(b[12:])}
-	p := newPDU(command)
+	if p == nil {
+		p = newPDU(command)
+	}
 	if p == nil {
 		return nil, &smsc.SyntaxError{
 			Protocol: "smpp", Offset: 4, Reason: "unknown " + command.String(),
@@ -258,8 +263,8 @@ func Decode(b []byte) (PDU, error) {
 func Read(r *bufio.Reader) (any, error) {
 	b, err := r.Peek(4)
 	if err != nil {
-		if len(b) > 0 && errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+		if len(b) > 0 {
+			err = unexpected(err)
 		}
 		return nil, err
 	}
@@ -276,16 +281,56 @@ func Read(r *bufio.Reader) (any, error) {
 			Fatal: true, Packet: m,
 		}
 	}
-	b = make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	p, err := Decode(b)
+	b, err = r.Peek(8)
 	if err != nil {
+		return nil, unexpected(err)
+	}
+	b, p := room(CommandID(binary.BigEndian.Uint32(b[4:])), int(n))
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, unexpected(err)
+	}
+	if p, err = decode(b, p); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// room returns memory for n octets; where a PDU of its command mostly has no
+// more, in one piece with the PDU, else p is nil.
+func room(c CommandID, n int) (b []byte, p PDU) {
+	const short, long = 48, 256
+	switch {
+	case c == CommandSubmitSM && n <= long:
+		m := new(struct {
+			SubmitSM
+			b [long]byte
+		})
+		return m.b[:n:n], &m.SubmitSM
+	case c == CommandDeliverSM && n <= long:
+		m := new(struct {
+			DeliverSM
+			b [long]byte
+		})
+		return m.b[:n:n], &m.DeliverSM
+	case c == CommandSubmitSM|Response && n <= short:
+		m := new(struct {
+			SubmitSMResp
+			b [short]byte
+		})
+		return m.b[:n:n], &m.SubmitSMResp
+	case c == CommandDeliverSM|Response && n <= short:
+		m := new(struct {
+			DeliverSMResp
+			b [short]byte
+		})
+		return m.b[:n:n], &m.DeliverSMResp
+	}
+	return make([]byte, n), nil
 }

@@ -46,9 +46,10 @@ type request struct {
 
 // ours is a request of ours that is unanswered.
 type ours struct {
-	ref   uint64
-	round uint64     // of the window in which it went out
-	timer smsc.Timer // of its response
+	sequence uint32
+	ref      uint64
+	round    uint64     // of the window in which it went out
+	timer    smsc.Timer // of its response
 }
 
 // side is what the two ends of a session have in common: sequence numbers,
@@ -63,7 +64,7 @@ type side struct {
 
 	sequence uint32             // of our last request
 	places   []string           // free timer names
-	open     map[uint32]ours    // our submit_sm or deliver_sm, unanswered, by sequence
+	open     []ours             // our submit_sm or deliver_sm, unanswered, as they went out
 	taken    map[uint64]request // theirs, by the Ref under which our user knows it
 	lastRef  uint64
 	heard    bool   // something has come since watch
@@ -85,7 +86,7 @@ func newSide(window int, response, logout time.Duration, lost func(uint64, error
 	return side{
 		window: newWindow(window), responseTimeout: orDefault(response, 30*time.Second),
 		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
-		open: map[uint32]ours{}, taken: map[uint64]request{},
+		taken: map[uint64]request{},
 	}
 }
 
@@ -100,7 +101,7 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 func (s *side) next() uint32 {
 	for {
 		s.sequence = s.sequence%0x7FFFFFFF + 1
-		if _, used := s.open[s.sequence]; !used && s.sequence != s.enquire && s.sequence != s.unbind {
+		if s.openAt(s.sequence) < 0 && s.sequence != s.enquire && s.sequence != s.unbind {
 			return s.sequence
 		}
 	}
@@ -148,18 +149,19 @@ func (s *side) request(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, erro
 		return do, err
 	}
 	s.timerSeq++
-	r := ours{ref, s.window.round, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
-	s.open[s.sequence] = r
+	r := ours{s.sequence, ref, s.window.round, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
+	s.open = append(s.open, r)
 	return append(do, smsc.SetTimer{Timer: r.timer, After: s.responseTimeout}), nil
 }
 
 // answered closes the open request with this number.
 func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, r ours, ok bool) {
-	r, ok = s.open[sequence]
-	if !ok {
+	i := s.openAt(sequence)
+	if i < 0 {
 		return do, ours{}, false
 	}
-	delete(s.open, sequence)
+	r = s.open[i]
+	s.open = slices.Delete(s.open, i, i+1)
 	s.places = append(s.places, r.timer.Name)
 	return do, r, true
 }
@@ -249,8 +251,7 @@ func (s *side) stopTimer(do []smsc.Effect, name string) []smsc.Effect {
 // due reports whether t is still wanted, and forgets it.
 func (s *side) due(t smsc.Timer) bool {
 	if strings.HasPrefix(t.Name, timerResponse) {
-		_, late := s.openWith(t)
-		return late
+		return s.openWith(t) >= 0
 	}
 	i := slices.Index(s.timers, t)
 	if i < 0 {
@@ -260,26 +261,22 @@ func (s *side) due(t smsc.Timer) bool {
 	return true
 }
 
-// openWith returns the request whose timer is t.
-func (s *side) openWith(t smsc.Timer) (sequence uint32, ok bool) {
-	for sequence, r := range s.open {
-		if r.timer == t {
-			return sequence, true
-		}
-	}
-	return 0, false
+// openAt returns the index of the open request with this number, -1: none. The
+// oldest mostly is the next to be answered.
+func (s *side) openAt(sequence uint32) int {
+	return slices.IndexFunc(s.open, func(r ours) bool { return r.sequence == sequence })
+}
+
+// openWith returns the index of the open request whose timer is t, -1: none.
+func (s *side) openWith(t smsc.Timer) int {
+	return slices.IndexFunc(s.open, func(r ours) bool { return r.timer == t })
 }
 
 // end gives up what is open. Nothing is written afterwards.
 func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	s.state = stateClosed
-	sequences := make([]uint32, 0, len(s.open))
-	for q := range s.open {
-		sequences = append(sequences, q)
-	}
-	slices.Sort(sequences)
-	for _, q := range sequences {
-		do = append(do, s.lost(s.open[q].ref, why))
+	for _, r := range s.open {
+		do = append(do, s.lost(r.ref, why))
 	}
 	names := make([]string, 0, len(s.timers)+len(s.open))
 	for _, r := range s.open {
@@ -293,7 +290,7 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 		do = append(do, smsc.StopTimer{Name: name})
 	}
 	s.timers = s.timers[:0]
-	clear(s.open)
+	s.open = s.open[:0]
 	s.places = s.places[:0]
 	clear(s.taken)
 	s.enquire, s.unbind, s.peerUnbinds, s.wanted = 0, 0, false, false
@@ -369,8 +366,8 @@ func (s *side) overdue(do []smsc.Effect, t smsc.Timer) []smsc.Effect {
 	case name == timerEnquire:
 		return s.close(do, fmt.Errorf("smpp: line is dead: no enquire_link_resp within %v", s.responseTimeout), smsc.RetrySoon)
 	case name != timerLogout:
-		sequence, _ := s.openWith(t)
-		return s.close(do, fmt.Errorf("smpp: no response within %v to request %d", s.responseTimeout, sequence), smsc.RetrySoon)
+		late := s.open[s.openWith(t)].sequence // due has seen to it
+		return s.close(do, fmt.Errorf("smpp: no response within %v to request %d", s.responseTimeout, late), smsc.RetrySoon)
 	case s.peerUnbinds:
 		do = s.respond(do, CommandUnbind, s.peerUnbindWith, OK)
 		return s.close(do, s.unbound(), smsc.RetrySoon)
