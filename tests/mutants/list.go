@@ -212,77 +212,77 @@ var mutants = []mutant{
 	},
 	{
 		"receipt before its response is lost", "nodes/store/edgestore/smsc.go",
-		"\tif s.parked > 0 {\n", "\tif s.parked > 1 {\n", in(edgestore), "",
+		"\tif s.parked > 0 {\n", "\tif s.parked > 1 {\n", in(session, edgestore), "TestReceipt",
 	},
 
 	// ---- stores
 
 	{
 		"acknowledged before sync", "nodes/store/kv/kv.go",
-		"return d.inner.Apply(b, pebble.Sync)", "return d.inner.Apply(b, pebble.NoSync)", in(kv, hubstore), "",
+		"return d.inner.Apply(b, pebble.Sync)", "return d.inner.Apply(b, pebble.NoSync)", in(hubstore, kv), "TestI5_Crash|TestCrash",
 	},
 	{
 		"a failed write is acknowledged", "nodes/store/kv/kv.go",
-		"\t\t\tr.tell(r.err)\n\t\t} else {\n\t\t\tr.tell(err)\n", "\t\t\tr.tell(r.err)\n\t\t} else {\n\t\t\tr.tell(nil)\n", in(kv), "",
+		"\t\t\tr.tell(r.err)\n\t\t} else {\n\t\t\tr.tell(err)\n", "\t\t\tr.tell(r.err)\n\t\t} else {\n\t\t\tr.tell(nil)\n", in(kv), "TestSyncErrorIsFatal|TestErrors|TestFail",
 	},
 	{
 		"write without the fence", "nodes/store/hubstore/rings.go",
-		"if r.epoch != r.e.epoch {", "if r.epoch > r.e.epoch {", in(hubstore), "",
+		"if r.epoch != r.e.epoch {", "if r.epoch > r.e.epoch {", in(hubstore), "TestConformance|TestRings",
 	},
 	{
 		"a sequence assigned twice", "nodes/store/hubstore/rings.go",
-		"\t\tif first <= e.last {\n", "\t\tif first+1 <= e.last {\n", in(hubstore), "",
+		"\t\tif first <= e.last {\n", "\t\tif first+1 <= e.last {\n", in(hubstore), "TestConformance",
 	},
 	{
 		"order key ignored by the hub", "nodes/store/hubstore/rings.go",
-		"\t\t\tslot.after = e.tail[slot.order]\n", "", in(hubstore), "",
+		"\t\t\tslot.after = e.tail[slot.order]\n", "", in(hubstore), "TestConformance",
 	},
 	{
 		"delivered into the inbox twice", "nodes/store/hubstore/rings.go",
-		"\t\tif t.message(slot.message.Id) == nil { // else", "\t\tif slot.message.Id != nil { // else", in(hubstore), "",
+		"\t\tif t.message(slot.message.Id) == nil { // else", "\t\tif slot.message.Id != nil { // else", in(hubstore), "TestConformance",
 	},
 	{
 		"a slot is delivered twice", "nodes/store/hubstore/rings.go",
-		"\t\tif slot.result != nil {\n\t\t\tresult", "\t\tif slot.result != nil && seq == 0 {\n\t\t\tresult", in(hubstore), "",
+		"\t\tif slot.result != nil {\n\t\t\tresult", "\t\tif slot.result != nil && seq == 0 {\n\t\t\tresult", in(hubstore), "TestConformance",
 	},
 	{
 		"status events applied again", "nodes/store/hubstore/rings.go",
-		"if ev.Number <= r.e.applied {", "if ev.Number == 0 {", in(hubstore), "",
+		"if ev.Number <= r.e.applied {", "if ev.Number == 0 {", in(hubstore), "TestConformance",
 	},
 	{
 		"ref idempotency broken", "nodes/store/hubstore/accept.go",
-		"\t\tif b, ok := t.get(ref); ok {\n", "\t\tif b, ok := t.get(ref); ok && len(b) == 0 {\n", in(hubstore), "",
+		"\t\tif b, ok := t.get(ref); ok {\n", "\t\tif b, ok := t.get(ref); ok && len(b) == 0 {\n", in(hubstore), "TestConformance",
 	},
 	{
 		"ref conflict not noticed", "nodes/store/hubstore/accept.go",
-		"if !bytes.Equal(known[16:], s.Body[:]) {", "if !bytes.Equal(known[16:], s.Body[:]) && s.Ref == \"\" {", in(hubstore), "",
+		"if !bytes.Equal(known[16:], s.Body[:]) {", "if !bytes.Equal(known[16:], s.Body[:]) && s.Ref == \"\" {", in(hubstore), "TestConformance",
 	},
 	{
 		"spill order", "nodes/store/hubstore/edge.go",
-		"if len(q.window) == q.count && q.count < maxWindow {", "if len(q.window) < maxWindow {", in(hubstore), "",
+		"if len(q.window) == q.count && q.count < maxWindow {", "if len(q.window) < maxWindow {", in(hubstore), "TestConformance|TestQueue",
 	},
 	{
 		"queue cursor skips one", "nodes/store/hubstore/edge.go",
-		"append(key(nil), prefix...).number(q.head)", "append(key(nil), prefix...).number(q.head+1)", in(hubstore), "",
+		"append(key(nil), prefix...).number(q.head)", "append(key(nil), prefix...).number(q.head+1)", in(hubstore), "TestQueue|TestReopen",
 	},
 	{
 		"event cursor skips one", "nodes/store/hubstore/users.go",
-		"append(key(nil), k...).number(after+1)", "append(key(nil), k...).number(after+2)", in(hubstore), "",
+		"append(key(nil), k...).number(after+1)", "append(key(nil), k...).number(after+2)", in(hubstore), "TestConformance",
 	},
 	{
 		"edge forgets the highest epoch", "nodes/store/edgestore/edgestore.go",
-		"\t\tif epoch < highest {\n", "\t\tif epoch+1 < highest {\n", in(edgestore), "",
+		"\t\tif epoch < highest {\n", "\t\tif epoch+1 < highest {\n", in(edgestore), "TestInstance",
 	},
 	{
 		"order key ignored by the edge", "nodes/store/edgestore/rings.go",
-		"e.After = s.last[orderKey(e.Message)]", "e.After = 0", in(edgestore), "",
+		"e.After = s.last[orderKey(e.Message)]", "e.After = 0", in(edgestore), "TestI10",
 	},
 	{
 		"retrieved and still in the queue", "nodes/store/edgestore/rings.go",
-		"\t\tfor _, key := range drop {\n\t\t\ttx.Delete(key)\n\t\t}\n", "", in(edgestore), "",
+		"\t\tfor _, key := range drop {\n\t\t\ttx.Delete(key)\n\t\t}\n", "", in(edgestore), "TestI10",
 	},
 	{
 		"forgotten before Released", "nodes/store/edgestore/rings.go",
-		"\tb.Set(meta(\"released\"), be64(released))\n", "\tb.Set(meta(\"released\"), be64(released+1))\n", in(edgestore), "",
+		"\tb.Set(meta(\"released\"), be64(released))\n", "\tb.Set(meta(\"released\"), be64(released+1))\n", in(edgestore), "TestDownMirror",
 	},
 }
