@@ -66,7 +66,7 @@ func startPeer(t *testing.T, env []string, isESME bool, name string, args ...str
 			p.hear(lines.Bytes(), isESME)
 		}
 		if err := cmd.Wait(); err != nil || complaints.Len() > 0 {
-			p.err = fmt.Errorf("%s: %v\n%s", strings.Join(args, " "), err, complaints.String())
+			p.err = fmt.Errorf("%s: %s\n%s", strings.Join(args, " "), cmd.ProcessState, complaints.String())
 		}
 		close(p.ended)
 	}()
