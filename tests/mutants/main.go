@@ -54,7 +54,7 @@ func run(chosen []mutant, within time.Duration, trust bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	began := time.Now()
 	var packages []string
 	for _, m := range chosen {
