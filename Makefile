@@ -94,3 +94,10 @@ model: ## every state of small worlds of ring and link: all invariants, and ever
 
 mutants: ## known kinds of bug, one at a time: which test catches each (MUTANT=word for some)
 	CGO_ENABLED=0 go run ./tests/mutants -only '$(MUTANT)'
+
+.PHONY: histories
+N     ?= 10000
+FIRST ?= 1
+
+histories: ## N (10000) simulated histories of the whole pair from seed FIRST on, in virtual time, judged
+	go test ./tests/simulation -run '^TestHistories$$' -count=1 -timeout 0 -v -args -seeds $(N) -first $(FIRST)

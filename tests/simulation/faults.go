@@ -1,0 +1,155 @@
+package simulation
+
+import (
+	"fmt"
+	"time"
+)
+
+// fault is one kind of trouble. begin may have it end later.
+type fault struct {
+	name  string
+	begin func(w *world)
+}
+
+// faults is what may go wrong.
+var faults = []fault{
+	{"hub killed", func(w *world) { w.killHub(false, w.chance(0.3)) }},
+	{"hub's power cut", func(w *world) { w.killHub(true, w.chance(0.7)) }},
+	{"edge killed", func(w *world) { w.killEdge(false, w.chance(0.3)) }},
+	{"edge's power cut", func(w *world) { w.killEdge(true, w.chance(0.7)) }},
+	{"hub killed at a step", func(w *world) { w.killAtStep(w.hub) }},
+	{"edge killed at a step", func(w *world) { w.killAtStep(w.edge) }},
+	{"path cut", (*world).cutPath},
+	{"a stripe dies", func(w *world) {
+		if n := len(w.wire.stripes); n > 0 {
+			w.wire.stripes[w.dice.IntN(n)].reset()
+		}
+	}},
+	{"stripes die one by one", func(w *world) {
+		for _, s := range w.wire.stripes {
+			w.after(w.between(0, 3*time.Second), "a stripe dies", s.reset)
+		}
+	}},
+	{"path slow", func(w *world) {
+		w.wire.spread += 2 * time.Second
+		w.after(w.between(time.Second, 15*time.Second), "path as before", func() { w.wire.spread = max(0, w.wire.spread-2*time.Second) })
+	}},
+	{"hub stands still", func(w *world) { w.pause(w.hub) }},
+	{"edge stands still", func(w *world) { w.pause(w.edge) }},
+	{"hub's disk slow", func(w *world) { w.slow(w.hubDisk) }},
+	{"edge's disk slow", func(w *world) { w.slow(w.edgeDisk) }},
+	{"SMSC ends a session", func(w *world) {
+		for _, v := range w.smsc.servers {
+			if !v.ended {
+				v.hangUp()
+				return
+			}
+		}
+	}},
+	{"SMSC is away", func(w *world) {
+		w.smsc.down = true
+		for _, v := range w.smsc.servers {
+			v.hangUp()
+		}
+		w.after(w.between(100*time.Millisecond, 20*time.Second), "SMSC is back", func() { w.smsc.down = false })
+	}},
+	{"SMSC loses responses", func(w *world) { w.ill(&w.smsc.drop) }},
+	{"SMSC closes instead of answering", func(w *world) { w.ill(&w.smsc.cut) }},
+	{"SMSC throttles", func(w *world) { w.ill(&w.smsc.throttle) }},
+	{"SMSC refuses for now", func(w *world) { w.ill(&w.smsc.refuse) }},
+	{"SMSC rejects", func(w *world) { w.ill(&w.smsc.reject) }},
+	{"SMSC slow", func(w *world) {
+		w.smsc.latency += 3 * time.Second
+		w.after(w.between(time.Second, 15*time.Second), "SMSC as before", func() { w.smsc.latency = max(0, w.smsc.latency-3*time.Second) })
+	}},
+}
+
+func (w *world) planFaults() {
+	for range 1 + w.dice.IntN(8) {
+		f := faults[w.dice.IntN(len(faults))]
+		at := time.Duration(w.dice.Float64() * float64(troubles))
+		w.faults = append(w.faults, fmt.Sprintf("%.3fs %s", at.Seconds(), f.name))
+		w.after(at, f.name, func() {
+			if !w.calm {
+				f.begin(w)
+			}
+		})
+	}
+}
+
+// killHub ends the hub's process; it starts again later. silent: nobody tells the
+// other side, as when the machine is gone.
+func (w *world) killHub(powerCut, silent bool) {
+	p := w.hub
+	if p == nil || p.dead {
+		return
+	}
+	p.die(powerCut)
+	w.wire.processDied(p, silent)
+	w.after(w.between(50*time.Millisecond, 15*time.Second), "the hub starts", w.startHub)
+}
+
+func (w *world) killEdge(powerCut, silent bool) {
+	p := w.edge
+	if p == nil || p.dead {
+		return
+	}
+	p.die(powerCut)
+	w.wire.processDied(p, silent)
+	w.smsc.processDied()
+	w.after(w.between(50*time.Millisecond, 15*time.Second), "the edge starts", w.startEdge)
+}
+
+// fatal is what a node does when its store says that the disk has failed.
+func (w *world) fatal(p *process) {
+	w.after(0, p.name+" exits", func() {
+		if p == w.hub {
+			w.killHub(true, false)
+		} else if p == w.edge {
+			w.killEdge(true, false)
+		}
+	})
+}
+
+func (w *world) killAtStep(p *process) {
+	if p != nil && !p.dead {
+		p.killIn = 1 + w.dice.IntN(300)
+	}
+}
+
+func (w *world) pause(p *process) {
+	if p == nil || p.dead {
+		return
+	}
+	p.paused = true
+	w.after(w.between(100*time.Millisecond, 20*time.Second), p.name+" goes on", func() { p.paused = false })
+}
+
+func (w *world) slow(d *disk) {
+	d.latest = w.between(50*time.Millisecond, 5*time.Second)
+	w.after(w.between(time.Second, 15*time.Second), "the disk as before", func() { d.latest = 2 * time.Millisecond })
+}
+
+// ill makes the SMSC do that, more or less often, for a while.
+func (w *world) ill(p *float64) {
+	*p = w.dice.Float64() * 0.6
+	w.after(w.between(time.Second, 15*time.Second), "SMSC well again", func() { *p = 0 })
+}
+
+func (w *world) cutPath() {
+	w.wire.cut++
+	w.after(w.between(50*time.Millisecond, 30*time.Second), "path back", func() {
+		if w.wire.cut--; w.wire.cut == 0 {
+			w.wire.heal()
+		}
+	})
+}
+
+// mend ends all trouble that is under way by itself: from here on things may only
+// come to rest.
+func (w *world) mend() {
+	w.calm = true
+	for _, p := range w.all {
+		p.killIn = 0
+	}
+}
