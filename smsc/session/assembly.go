@@ -47,16 +47,16 @@ func (a *assembly) message() *messages.Message {
 	})
 	m := &messages.Message{From: a.From, To: a.To, Class: 1, PossibleDuplicate: a.Doubled}
 	var body strings.Builder
-	for len(order) > 0 { // neighbours of one coding are decoded as a whole: a peer may cut within a character
-		coding, data := a.Codings[order[0]], []byte(nil)
-		for len(order) > 0 && a.Codings[order[0]] == coding {
-			data = append(data, a.Pieces[order[0]].Data...)
+	for len(order) > 0 { // neighbours written alike are decoded as a whole: a peer may cut within a character
+		e := text.Encoded{Coding: a.Codings[order[0]], Shift: text.Shifted(a.Pieces[order[0]].UDH)}
+		for len(order) > 0 && a.Codings[order[0]] == e.Coding && text.Shifted(a.Pieces[order[0]].UDH) == e.Shift {
+			e.Data = append(e.Data, a.Pieces[order[0]].Data...)
 			order = order[1:]
 		}
-		if coding == text.Binary {
-			m.Data = append(m.Data, data...)
+		if e.Coding == text.Binary {
+			m.Data = append(m.Data, e.Data...)
 		} else {
-			body.WriteString(text.Decode(coding, data))
+			body.WriteString(e.String())
 		}
 	}
 	m.Text = body.String()
