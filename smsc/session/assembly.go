@@ -63,6 +63,81 @@ func (a *assembly) message() *messages.Message {
 	return m
 }
 
+// texts are those in the making, at most so many.
+type texts struct {
+	open map[string]*assembly
+	most int
+}
+
+func newTexts(most int) texts { return texts{map[string]*assembly{}, max(most, 1)} }
+
+// filed is what follows a part.
+type filed struct {
+	whole      *assembly         // nil: parts are missing
+	incomplete []*assembly       // go on as they are
+	drop       []string          // notes to forget, before put
+	put        map[string][]byte // notes
+}
+
+// add files one part of several. One that has come before is dropped; other
+// content under the same number begins a new text, and the old one goes on as it
+// is, as does the oldest when there are too many.
+func (t texts) add(p smsc.Part, c text.Concat, doubled bool, now time.Time) (f filed) {
+	name := assemblyName(p, c)
+	a := t.open[name]
+	if a != nil {
+		switch text.Place(a.Pieces, text.Piece{UDH: p.UDH, Data: p.Data}) {
+		case text.Duplicate:
+			return f
+		case text.Clash: // a later text under the same reference
+			f = t.giveUp(name)
+			a = nil
+		}
+	}
+	if a == nil {
+		if len(t.open) >= t.most {
+			oldest := t.giveUp(t.oldest())
+			f.incomplete, f.drop = append(f.incomplete, oldest.incomplete...), append(f.drop, oldest.drop...)
+		}
+		a = &assembly{Since: now, From: clean(p.From.String()), To: clean(p.To.String())}
+		t.open[name] = a
+	}
+	a.add(p, doubled)
+	if a.complete() {
+		delete(t.open, name)
+		f.whole, f.drop = a, append(f.drop, name)
+	} else {
+		f.put = map[string][]byte{name: encodeNote(a)}
+	}
+	return f
+}
+
+// giveUp ends a text as it is.
+func (t texts) giveUp(name string) (f filed) {
+	f.incomplete, f.drop = []*assembly{t.open[name]}, []string{name}
+	delete(t.open, name)
+	return f
+}
+
+func (t texts) oldest() (name string) {
+	for each, a := range t.open {
+		if name == "" || a.Since.Before(t.open[name].Since) {
+			name = each
+		}
+	}
+	return name
+}
+
+// since names the texts that were begun at that time or before.
+func (t texts) since(at time.Time) (names []string) {
+	for name, a := range t.open {
+		if !a.Since.After(at) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // name is what the text is filed under; parts with equal names belong together.
 func assemblyName(p smsc.Part, c text.Concat) string {
 	return fmt.Sprintf("%s%d/%t/%d/%s/%s", assemblyNote, c.Ref.Number, c.Ref.Wide, c.Total, clean(p.From.String()), clean(p.To.String()))

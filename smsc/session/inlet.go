@@ -83,7 +83,7 @@ type inlet struct {
 	cfg   InletConfig
 	root  *actor.RootContext
 	self  *actor.PID
-	texts map[string]*assembly
+	texts texts
 	lasts map[string][]*last // by session, newest first; behind the newest only what is in doubt
 	early []any              // came while loading: bounded by the sessions' windows
 	ready bool
@@ -115,7 +115,7 @@ func NewInlet(cfg InletConfig) *actor.Props {
 		}
 	}
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &inlet{cfg: cfg, texts: map[string]*assembly{}, lasts: map[string][]*last{}}
+		return &inlet{cfg: cfg, texts: newTexts(cfg.MaxTexts), lasts: map[string][]*last{}}
 	})
 }
 
@@ -169,7 +169,7 @@ func (n *inlet) onLoaded(ctx actor.Context, m notesLoaded) {
 		} else {
 			a := new(assembly)
 			err = json.Unmarshal(note, a)
-			n.texts[name] = a
+			n.texts.open[name] = a
 		}
 		if err != nil {
 			n.cfg.Logger.Error("a note of the journal cannot be read", zap.String("note", name), zap.Error(err))
@@ -269,43 +269,22 @@ func (n *inlet) onDelivered(m delivered) {
 	n.keep(in)
 }
 
-// assemble adds a part to its text, and passes the text on when it is whole.
+// assemble adds a part to its text, and passes on what that makes whole or ends.
 func (n *inlet) assemble(in *intake, part smsc.Part, c text.Concat, possibly bool) {
-	name := assemblyName(part, c)
-	a := n.texts[name]
-	if a != nil {
-		switch text.Place(a.Pieces, text.Piece{UDH: part.UDH, Data: part.Data}) {
-		case text.Duplicate:
-			return
-		case text.Clash: // a later text under the same reference
-			n.incomplete(in, name)
-			a = nil
-		}
-	}
-	if a == nil {
-		if len(n.texts) >= max(n.cfg.MaxTexts, 1) {
-			n.incomplete(in, n.oldest())
-		}
-		a = &assembly{Since: time.Now(), From: clean(part.From.String()), To: clean(part.To.String())}
-		n.texts[name] = a
-	}
-	a.add(part, possibly)
-	if !a.complete() {
-		in.Put = merge(in.Put, map[string][]byte{name: encodeNote(a)})
-		return
-	}
-	delete(n.texts, name)
-	in.Drop = append(in.Drop, name)
-	n.pass(in, a)
+	f := n.texts.add(part, c, possibly, time.Now())
+	in.Put = merge(in.Put, f.put)
+	n.passed(in, f)
 }
 
-// incomplete passes a text on as it is.
-func (n *inlet) incomplete(in *intake, name string) {
-	a := n.texts[name]
-	delete(n.texts, name)
-	in.Drop = append(in.Drop, name)
-	n.cfg.Metrics.Incomplete(len(a.Pieces))
-	n.pass(in, a)
+func (n *inlet) passed(in *intake, f filed) {
+	in.Drop = append(in.Drop, f.drop...)
+	for _, a := range f.incomplete {
+		n.cfg.Metrics.Incomplete(len(a.Pieces))
+		n.pass(in, a)
+	}
+	if f.whole != nil {
+		n.pass(in, f.whole)
+	}
 }
 
 func (n *inlet) pass(in *intake, a *assembly) {
@@ -313,15 +292,6 @@ func (n *inlet) pass(in *intake, a *assembly) {
 	m.Id, m.AcceptedUnixMs = n.cfg.NewID(), time.Now().UnixMilli()
 	in.Messages = append(in.Messages, m)
 	in.parts += len(a.Pieces)
-}
-
-func (n *inlet) oldest() (name string) {
-	for each, a := range n.texts {
-		if name == "" || a.Since.Before(n.texts[name].Since) {
-			name = each
-		}
-	}
-	return name
 }
 
 func (n *inlet) keep(in *intake) {
@@ -394,10 +364,10 @@ func (n *inlet) onReportKept(m reportKept) {
 // what nobody will ask for.
 func (n *inlet) onSweepDue() {
 	now := time.Now()
-	for name, a := range n.texts {
-		if now.Sub(a.Since) >= n.cfg.AssembleWithin && n.cfg.Journal.Up().Waiting() < n.cfg.SpillMessages {
+	for _, name := range n.texts.since(now.Add(-n.cfg.AssembleWithin)) {
+		if n.cfg.Journal.Up().Waiting() < n.cfg.SpillMessages {
 			in := &intake{}
-			n.incomplete(in, name)
+			n.passed(in, n.texts.giveUp(name))
 			n.keep(in)
 		}
 	}
