@@ -112,7 +112,7 @@ func unpack(all []byte, udh int) []byte {
 // write returns data_coding and the octets behind the header for a part, in
 // data_coding 0 in what this SMSC takes for its default alphabet. A text that
 // cannot be written in that goes in UCS2, if it has room.
-func write(part smsc.Part, q *smsc.Quirks) (dataCoding uint8, data []byte, err error) {
+func write(part *smsc.Part, q *smsc.Quirks) (dataCoding uint8, data []byte, err error) {
 	dataCoding = DataCoding(part.Coding, part.Class)
 	highest := byte(0xFF)
 	switch q.Alphabet {

@@ -148,7 +148,7 @@ func quirky(q smsc.Quirks) smsc.Config {
 
 // mustSetPart is setPart for parts that every SMSC takes.
 func mustSetPart(p *SubmitSM, part smsc.Part) {
-	if err := p.setPart(part, &smsc.Quirks{}); err != nil {
+	if err := p.setPart(&part, &smsc.Quirks{}); err != nil {
 		panic(err)
 	}
 }

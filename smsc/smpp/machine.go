@@ -27,10 +27,9 @@ type machine struct {
 	side
 	cfg      smsc.Config
 	quirks   smsc.Quirks
-	bind     uint32   // sequence of our bind while unanswered, else 0
-	outbind  bool     // the SMSC has dialled: its outbind comes before our bind
-	receiver bool     // this session is bound, or being bound, as a receiver
-	submitSM SubmitSM // the last one, to use its memory again
+	bind     uint32 // sequence of our bind while unanswered, else 0
+	outbind  bool   // the SMSC has dialled: its outbind comes before our bind
+	receiver bool   // this session is bound, or being bound, as a receiver
 }
 
 // NewMachine returns the ESME's machine of one session. Times that cfg leaves 0
@@ -151,14 +150,13 @@ func (m *machine) submit(do []smsc.Effect, ev smsc.Submit) []smsc.Effect {
 			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.now),
 		}})
 	}
-	p := &m.submitSM
-	*p = SubmitSM{}
+	var p SubmitSM
 	if ev.Part.Validity == 0 {
 		ev.Part.Validity = m.cfg.DefaultValidity
 	}
-	err := p.setPart(ev.Part, &m.quirks)
+	err := p.setPart(&ev.Part, &m.quirks)
 	if err == nil {
-		do, err = m.request(do, p, ev.Ref)
+		do, err = m.request(do, CommandSubmitSM, &p, ev.Ref)
 	}
 	if err != nil {
 		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{Fate: smsc.Permanent, Text: "not sent: " + err.Error()}})

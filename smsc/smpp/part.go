@@ -135,7 +135,7 @@ func ParseValidity(s string) (d time.Duration, ok bool) {
 // setPart fills in what a part says, as the SMSC wants it. A part that exceeds
 // short_message goes into message_payload, with LongPayload also one that exceeds
 // what the radio carries. The error is a part that this SMSC cannot take.
-func (p *SubmitSM) setPart(part smsc.Part, q *smsc.Quirks) error {
+func (p *SubmitSM) setPart(part *smsc.Part, q *smsc.Quirks) error {
 	p.ServiceType = q.ServiceType
 	p.SourceAddrTON, p.SourceAddrNPI, p.SourceAddr = writeAddress(q.Numbers, part.From)
 	p.DestAddrTON, p.DestAddrNPI, p.DestinationAddr = writeAddress(q.Numbers, part.To)

@@ -187,22 +187,40 @@ type Malformed struct {
 // Append encodes p behind dst. The error is of the caller's making: a field
 // that is too long for SMPP, or contains a NUL; dst is then returned as it was.
 func Append(dst []byte, p PDU) ([]byte, error) {
-	h, command, start := p.Head(), p.Command(), len(dst)
-	w := wire{b: append(dst, 0, 0, 0, 0), writing: true}
-	w.b = binary.BigEndian.AppendUint32(w.b, uint32(command))
-	w.b = binary.BigEndian.AppendUint32(w.b, uint32(h.Status))
-	w.b = binary.BigEndian.AppendUint32(w.b, h.Sequence)
+	w := begin(dst, p.Command(), p.Head())
 	w.walk(p)
+	return w.end(dst, p.Command(), p.Head().Status)
+}
+
+// appendSM is Append for a submit_sm or, with that command, a deliver_sm. It
+// knows the type, so that p can stay on the stack.
+func appendSM(dst []byte, c CommandID, p *SubmitSM) ([]byte, error) {
+	w := begin(dst, c, &p.Header)
+	p.walkSized(&w, addressSize)
+	return w.end(dst, c, p.Status)
+}
+
+// begin writes the header of a PDU, command_length still 0.
+func begin(dst []byte, c CommandID, h *Header) wire {
+	b := append(dst, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(c))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.Status))
+	return wire{b: binary.BigEndian.AppendUint32(b, h.Sequence), writing: true}
+}
+
+// end returns the whole PDU behind dst, or dst when it cannot be written.
+func (w *wire) end(dst []byte, c CommandID, s Status) ([]byte, error) {
+	start := len(dst)
 	if w.fault != OK {
-		return dst, fmt.Errorf("smpp: %v: %s", command, w.reason)
+		return dst, fmt.Errorf("smpp: %v: %s", c, w.reason)
 	}
 	// A negative response with nothing in it has no body.
-	if h.Status != OK && command.IsResponse() && allZero(w.b[start+headerSize:]) {
+	if s != OK && c.IsResponse() && allZero(w.b[start+headerSize:]) {
 		w.b = w.b[:start+headerSize]
 	}
 	n := len(w.b) - start
 	if n > maxPDU {
-		return dst, fmt.Errorf("smpp: %v: %d octets, the most is %d", command, n, maxPDU)
+		return dst, fmt.Errorf("smpp: %v: %d octets, the most is %d", c, n, maxPDU)
 	}
 	binary.BigEndian.PutUint32(w.b[start:], uint32(n))
 	return w.b, nil

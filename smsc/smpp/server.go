@@ -76,7 +76,7 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	case smsc.ServerDeliver:
 		p := new(SubmitSM)
 		ev.Deliver.Validity, ev.Deliver.Report, ev.Deliver.More = 0, false, false // not of a deliver_sm
-		do = m.deliver(do, p, p.setPart(ev.Deliver.Part, &m.quirks), ev.Ref)
+		do = m.deliver(do, p, p.setPart(&ev.Deliver.Part, &m.quirks), ev.Ref)
 	case smsc.ServerReport:
 		p, err := report(ev, &m.quirks)
 		do = m.deliver(do, p, err, ev.Ref)
@@ -220,7 +220,7 @@ func (m *server) deliver(do []smsc.Effect, p *SubmitSM, err error, ref uint64) [
 		return append(do, smsc.DeliverAnswered{Ref: ref, Temporary: true})
 	}
 	if err == nil {
-		do, err = m.request(do, (*DeliverSM)(p), ref)
+		do, err = m.request(do, CommandDeliverSM, p, ref)
 	}
 	if err != nil { // cannot be written: never deliverable
 		return append(do, smsc.DeliverAnswered{Ref: ref})
@@ -231,7 +231,7 @@ func (m *server) deliver(do []smsc.Effect, p *SubmitSM, err error, ref uint64) [
 // report is a receipt as a deliver_sm: text for older ESMEs, TLVs for newer.
 func report(ev smsc.ServerReport, q *smsc.Quirks) (*SubmitSM, error) {
 	p := new(SubmitSM)
-	err := p.setPart(smsc.Part{
+	err := p.setPart(&smsc.Part{
 		From: ev.Part.To, To: ev.Part.From, Class: -1,
 		Data: formatReceipt(ev.Receipt, ev.Part, ev.Submitted, ev.Done),
 	}, q)

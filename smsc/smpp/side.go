@@ -120,10 +120,18 @@ func (s *side) ready() int {
 const roomSize = 4096
 
 func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
+	b, err := Append(s.space(), p)
+	return s.written(do, b, err)
+}
+
+func (s *side) space() []byte {
 	if cap(s.room) < 512 { // the longest usual PDU
 		s.room = make([]byte, 0, roomSize)
 	}
-	b, err := Append(s.room, p)
+	return s.room
+}
+
+func (s *side) written(do []smsc.Effect, b []byte, err error) ([]smsc.Effect, error) {
 	if err != nil {
 		return do, err
 	}
@@ -139,11 +147,13 @@ func (s *side) respond(do []smsc.Effect, c CommandID, sequence uint32, status St
 	return do
 }
 
-// request sends p under the next number, as one of the window, and watches for its answer.
-func (s *side) request(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, error) {
+// request sends p, a submit_sm or deliver_sm, under the next number, as one of
+// the window, and watches for its answer.
+func (s *side) request(do []smsc.Effect, c CommandID, p *SubmitSM, ref uint64) ([]smsc.Effect, error) {
 	before := s.sequence
-	p.Head().Sequence = s.next()
-	do, err := s.write(do, p)
+	p.Sequence = s.next()
+	b, err := appendSM(s.space(), c, p)
+	do, err = s.written(do, b, err)
 	if err != nil {
 		s.sequence = before
 		return do, err
