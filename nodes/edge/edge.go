@@ -120,6 +120,11 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	if e.store, err = edgestore.Open(edgestore.Options{KV: e.kv}); err != nil {
 		return nil, fmt.Errorf("edge: data_dir: %w", err)
 	}
+	if e.kv.FS == nil {
+		if err := makeToken(cfg.DataDir); err != nil {
+			return nil, errors.Join(err, e.store.Close())
+		}
+	}
 	if e.system == nil {
 		e.system = actor.NewActorSystem(actorlog.To(e.log))
 	}

@@ -29,6 +29,7 @@ func (e *Edge) Handler(metrics prometheus.Gatherer) http.Handler {
 		}
 		reply(w, http.StatusOK, map[string]any{"status": "ready"})
 	})
+	mux.HandleFunc("POST "+BackupPath, e.backup)
 	if metrics != nil {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	}

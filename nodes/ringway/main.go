@@ -28,8 +28,8 @@ const (
 // cli is the command line. Each command is in its own file.
 type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Hub, edge and SMSC in one process, with a bad WAN between them."`
-	Hub     hubCmd     `cmd:"" help:"Run a hub."`
-	Edge    edgeCmd    `cmd:"" help:"Run the edge beside an SMSC."`
+	Hub     hubGroup   `cmd:"" help:"Run a hub."`
+	Edge    edgeGroup  `cmd:"" help:"Run the edge beside an SMSC."`
 	SMSC    smscCmd    `cmd:"" name:"smsc" help:"Run a simulated SMSC with handsets."`
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
 	Text    textCmd    `cmd:"" help:"Look at texts."`

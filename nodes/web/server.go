@@ -127,6 +127,8 @@ func (s *Server) routes() map[string]map[string]call {
 		"/v1/stream":                   {"GET": {users, s.stream}},
 		"/v1/rings":                    {"GET": {admin, s.getRings}},
 		"/v1/rings/{edge}/{direction}": {"GET": {admin, s.getRing}},
+		"/v1/admin/edges/{id}/replace": {"POST": {admin, s.replaceEdge}},
+		"/v1/admin/backup":             {"POST": {admin, s.backup}},
 		"/healthz":                     {"GET": {anybody, s.alive}},
 		"/livez":                       {"GET": {anybody, s.alive}},
 		"/readyz":                      {"GET": {anybody, s.ready}},

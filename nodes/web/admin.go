@@ -1,0 +1,34 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/ringway-im/ringway/nodes/hub"
+)
+
+// What an operator asks of a hub that runs.
+
+func (s *Server) replaceEdge(w http.ResponseWriter, r *http.Request, _ caller) error {
+	id := r.PathValue("id")
+	switch err := s.hub.ReplaceEdge(id); {
+	case errors.Is(err, hub.ErrNoEdge):
+		return newProblem(http.StatusNotFound, "not_found", "no edge %q is configured at this hub", id)
+	case err != nil:
+		return newProblem(http.StatusInternalServerError, "failed", "%v", err)
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "replaced"})
+}
+
+func (s *Server) backup(w http.ResponseWriter, r *http.Request, _ caller) error {
+	var body struct {
+		Dir string `json:"dir"`
+	}
+	if err := s.readJSON(w, r, &body); err != nil {
+		return err
+	}
+	if err := s.hub.Backup(body.Dir); err != nil {
+		return newProblem(http.StatusBadRequest, "bad_request", "%v", err)
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "done"})
+}
