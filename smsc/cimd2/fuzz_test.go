@@ -98,13 +98,14 @@ func (s *script) received(operations []Operation) smsc.Event {
 	if s.next() > 240 {
 		octets, _ := p.Append(nil)
 		octets[int(s.next())%len(octets)] ^= s.next()
-		if q, err := Decode(octets); err == nil {
+		q, err := Decode(octets)
+		switch {
+		case err == nil:
 			return smsc.Received{Packet: q}
-		} else if s.next() > 250 {
-			return smsc.Garbled{Err: errors.New("gone")}
-		} else {
-			return smsc.Garbled{Err: err}
+		case s.next() > 250:
+			err = errors.New("gone")
 		}
+		return smsc.Garbled{Err: err}
 	}
 	return smsc.Received{Packet: p}
 }

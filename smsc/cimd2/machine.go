@@ -452,8 +452,8 @@ func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect
 		return m.timers.set(pollTimer, m.cfg.PollEvery, do)
 	case Submit:
 		outcome := submitted(r.to, p)
-		if failed {
-			outcome = smsc.Outcome{Fate: m.fate(e), Code: e.String(), Text: e.Text()}
+		if fate := m.fate(e); failed && fate != smsc.Accepted {
+			outcome = smsc.Outcome{Fate: fate, Code: e.String(), Text: e.Text()}
 			if explanation != "" {
 				outcome.Text += ": " + explanation
 			}
@@ -473,7 +473,7 @@ func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect
 
 // fate is the table's, unless this SMSC means something else by e.
 func (m *machine) fate(e Error) smsc.Fate {
-	if fate, ok := m.cfg.Quirks.Fates[uint32(e)]; ok && fate != smsc.Accepted {
+	if fate, ok := m.cfg.Quirks.Fates[uint32(e)]; ok {
 		return fate
 	}
 	return e.Fate()

@@ -169,6 +169,7 @@ func TestErrorsOfSubmit(t *testing.T) {
 		"53:003·900:9":                {"stop response 003", "answered 1 temporary CIMD2 9"},
 		"53:003·900:5":                {"stop response 003", "answered 1 unknown CIMD2 5"},
 		"53:003·900:7777":             {"stop response 003", "answered 1 permanent CIMD2 7777"},
+		"53:003·900:700":              {"stop response 003", "answered 1 accepted"},
 		"53:003·900:0·060:1":          {"stop response 003", "answered 1 accepted 358407654321/1"},
 		"98:003·900:6":                {"stop response 003", "answered 1 temporary CIMD2 6"},
 		"98:000":                      {"stop response 003", "answered 1 temporary CIMD2 9"}, // a number of its own
@@ -370,7 +371,7 @@ func TestQuirks(t *testing.T) {
 	s = bound(smsc.Quirks{NoLogoutAnswer: true})
 	s.step(smsc.Logout{}, "> 02:003", "close 2 <nil>")
 
-	s = bound(smsc.Quirks{Fates: map[uint32]smsc.Fate{9: smsc.Throttled, 300: smsc.BadSession, 4711: smsc.Temporary}})
+	s = bound(smsc.Quirks{Fates: map[uint32]smsc.Fate{9: smsc.Throttled, 300: smsc.BadSession, 4711: smsc.Temporary, 7: smsc.Accepted}})
 	for n, c := range []struct {
 		code string
 		want []string
@@ -378,6 +379,7 @@ func TestQuirks(t *testing.T) {
 		{"9", []string{"throttled CIMD2 9"}},
 		{"4711", []string{"temporary CIMD2 4711"}},
 		{"8", []string{"permanent CIMD2 8"}},
+		{"7·060:1", []string{"accepted 358407654321/1"}},
 		{"300", []string{"bad_session CIMD2 300", "close 0 cimd2: a submit was answered with error 300: incorrect destination address"}},
 	} {
 		number := fmt.Sprintf("%03d", 3+2*n)

@@ -346,9 +346,6 @@ func NewID(to smsc.Address, at time.Time, _ uint64) string {
 	return ID(to.String(), Timestamp(at))
 }
 
-// destinationOf returns the destination in an ID.
-func destinationOf(id string) string { return id[:max(strings.LastIndexByte(id, '/'), 0)] }
-
 // NewStatusReport makes a status report, at the SMSC; the machine sets its
 // number. r.ID is one of NewID, of a part that went to to.
 func NewStatusReport(r smsc.Receipt, to smsc.Address, done time.Time) *Packet {

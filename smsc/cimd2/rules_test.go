@@ -207,7 +207,7 @@ func TestReadInPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := NewPacket(Submit, 3, 1)
 		p.Add(UserData, strings.Repeat("x", rapid.IntRange(0, 8000).Draw(t, "length")))
-		octets, _ := p.Append([]byte("banner\r\n\x0203:001\t021:358"))
+		octets, _ := p.Append([]byte("banner\r\n\x0203:001\t021:+358407654321\t023:12345"))
 		octets, _ = p.Append(octets)
 		r := bufio.NewReaderSize(&pieces{octets, rapid.IntRange(1, 5000).Draw(t, "piece")}, rapid.IntRange(16, 10000).Draw(t, "buffer"))
 		for range 2 {
@@ -280,6 +280,7 @@ func TestValidityForm(t *testing.T) {
 		4*time.Minute + 50*time.Second:  {"050:0", "050:0"},
 		5 * time.Minute:                 {"050:0", "050:0"},
 		7 * time.Minute:                 {"050:1", "051:261122202200"},
+		26 * time.Minute:                {"050:5", "051:261122204100"}, // 30 would be more than a tenth too long
 		59*time.Minute + 59*time.Second: {"050:11", "050:11"},
 		time.Hour:                       {"050:11", "050:11"},
 		12*time.Hour + 10*time.Minute:   {"050:144", "050:144"},
