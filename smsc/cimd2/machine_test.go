@@ -414,6 +414,8 @@ func TestLoginCannotBeSent(t *testing.T) {
 func TestLoginTimeout(t *testing.T) {
 	s := client(t, testConfig)
 	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.in("20:000·021:1·023:2·060:3·033:x") // too early: it will be offered again
+	s.in("40:000", "> 90:000")
 	s.due("login", `close 0 cimd2: no answer to the login of "user1" within 5s`)
 	s.in("51:001")
 }

@@ -190,6 +190,9 @@ func TestTypedParameters(t *testing.T) {
 }
 
 func TestChecksumIsTheSum(t *testing.T) {
+	if got := checksum(bytes.Repeat([]byte{0xFF}, maxPacket)); got != 0 {
+		t.Errorf("of %d octets FF: %02X", maxPacket, got)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		octets := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "octets"), rapid.IntRange(1, 100).Draw(t, "times"))
 		var want byte
