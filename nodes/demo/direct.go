@@ -114,6 +114,7 @@ func (d *direct) session(ctx context.Context) error {
 				c.Close()
 			}
 		}
+		c.Flush()
 	}
 	look := time.NewTicker(100 * time.Millisecond) // for a pour that begins
 	defer look.Stop()
