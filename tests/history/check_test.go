@@ -197,6 +197,22 @@ func TestPolicyThatGivesUp(t *testing.T) {
 	}
 }
 
+// A receiver that starts again may know less: what was released out of order it
+// has forgotten for good.
+func TestReceiverStartsAgain(t *testing.T) {
+	at := func(life int, retrieved, confirmed uint64) history.Record {
+		return history.Record{
+			Kind: history.Pointers, By: "edge", Ring: "down", Role: "receiver", Life: life, Slots: 8,
+			Retrieved: retrieved, Sent: confirmed, Confirmed: confirmed, Processed: confirmed,
+		}
+	}
+	for life, ok := range map[int]bool{1: false, 2: true} {
+		if v, err := history.Check(history.Options{}, []history.Record{at(1, 5, 3), at(life, 4, 2)}); err != nil || v.OK != ok {
+			t.Errorf("life %d: %+v, %v", life, v, err)
+		}
+	}
+}
+
 // What is on its way when nobody waited is not lost.
 func TestUnfinishedHistory(t *testing.T) {
 	h := slices.DeleteFunc(clean(), func(r history.Record) bool {
