@@ -72,30 +72,30 @@ func (m *server) submitted(do []smsc.Effect, request PDU, p *SubmitSM) ([]smsc.E
 	if bad := checkDestination(p.DestAddrTON, p.DestinationAddr); bad != OK {
 		return do, bad
 	}
-	e, bad := p.received()
-	if bad != OK {
+	var e smsc.SubmitReceived
+	if bad := p.received(&e); bad != OK {
 		return do, bad
 	}
 	e.Ref = m.keep(requestOf(request))
 	return append(do, e), OK
 }
 
-// received is a submit_sm's SubmitReceived, its Ref excepted. bad is
-// what to refuse it with.
-func (p *SubmitSM) received() (e smsc.SubmitReceived, bad Status) {
+// received fills in a submit_sm's SubmitReceived, its Ref excepted. bad is what
+// to refuse it with.
+func (p *SubmitSM) received(e *smsc.SubmitReceived) (bad Status) {
 	var ok bool
 	if e.Schedule, ok = ParseTime(p.ScheduleDeliveryTime); !ok {
-		return e, RINVSCHED
+		return RINVSCHED
 	}
 	if e.Expires, ok = ParseTime(p.ValidityPeriod); !ok {
-		return e, RINVEXPIRY
+		return RINVEXPIRY
 	}
 	if bad = p.check(); bad != OK {
-		return e, bad
+		return bad
 	}
 	e.Part, bad = p.part(&smsc.Quirks{})
 	e.Wanted, e.Service, e.Replace = wanted(p.RegisteredDelivery), p.ServiceType, p.ReplaceIfPresentFlag == 1
-	return e, bad
+	return bad
 }
 
 // Highest values that are defined (SMPP v3.4 §5.2).
@@ -175,8 +175,8 @@ func (m *server) multiplied(do []smsc.Effect, p *SubmitMulti) ([]smsc.Effect, St
 	if len(to) == 0 || len(to) > maxDestinations { // no_unsuccess is one octet
 		return do, RINVNUMDESTS
 	}
-	e, bad := p.submitSM().received()
-	if bad != OK {
+	var e smsc.SubmitReceived
+	if bad := p.submitSM().received(&e); bad != OK {
 		return do, bad
 	}
 	r := requestOf(p)
@@ -213,11 +213,10 @@ func (m *server) replaced(do []smsc.Effect, p *ReplaceSM) ([]smsc.Effect, Status
 }
 
 func (m *server) answer(do []smsc.Effect, ev smsc.ServerAnswer) []smsc.Effect {
-	r, ok := m.taken[ev.Ref]
+	r, ok := m.give(ev.Ref)
 	if !ok {
 		return do
 	}
-	delete(m.taken, ev.Ref)
 	if r.command == CommandSubmitMulti {
 		return m.multiAnswered(do, ev)
 	}
@@ -285,11 +284,10 @@ func (m *server) multiAnswered(do []smsc.Effect, ev smsc.ServerAnswer) []smsc.Ef
 }
 
 func (m *server) queried(do []smsc.Effect, ev smsc.QueryAnswer) []smsc.Effect {
-	r, ok := m.taken[ev.Ref]
-	if !ok || r.command != CommandQuerySM {
-		return do
+	if i, ok := m.kept(ev.Ref); !ok || m.taken[i].command != CommandQuerySM {
+		return do // no answer to this
 	}
-	delete(m.taken, ev.Ref)
+	r, _ := m.give(ev.Ref)
 	code, _ := strconv.ParseUint(ev.Code, 10, 8) // what is none is 0
 	resp := &QuerySMResp{
 		Header: Header{Sequence: r.sequence}, MessageID: r.id, MessageState: messageState(ev.State), ErrorCode: uint8(code),

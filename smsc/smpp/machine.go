@@ -301,11 +301,10 @@ func (m *machine) delivered(do []smsc.Effect, request PDU, p *SubmitSM) []smsc.E
 }
 
 func (m *machine) answer(do []smsc.Effect, ref uint64, s Status) []smsc.Effect {
-	r, ok := m.taken[ref]
+	r, ok := m.give(ref)
 	if !ok {
 		return do
 	}
-	delete(m.taken, ref)
 	return m.respond(do, r.command, r.sequence, s)
 }
 

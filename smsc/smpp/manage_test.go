@@ -132,6 +132,7 @@ func TestServerSubmitMulti(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
+	s.on(smsc.QueryAnswer{Ref: 3}) // not asked
 	s.on(smsc.ServerAnswer{Ref: 3, Outcome: smsc.Outcome{Fate: smsc.Permanent}})
 	s.on(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: "17"}})
 	s.on(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: "17"}}) // twice

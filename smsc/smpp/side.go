@@ -1,6 +1,7 @@
 package smpp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,6 +42,7 @@ const (
 type request struct {
 	command  CommandID
 	sequence uint32
+	ref      uint64
 	id       string // query_sm: the message_id, which comes back
 }
 
@@ -62,10 +64,10 @@ type side struct {
 	logoutTimeout   time.Duration
 	lost            func(ref uint64, why error) smsc.Effect // an open request that will not be answered
 
-	sequence uint32             // of our last request
-	places   []string           // free timer names
-	open     []ours             // our submit_sm or deliver_sm, unanswered, as they went out
-	taken    map[uint64]request // theirs, by the Ref under which our user knows it
+	sequence uint32    // of our last request
+	places   []string  // free timer names
+	open     []ours    // our submit_sm or deliver_sm, unanswered, as they went out
+	taken    []request // theirs, ascending by the Ref under which our user knows them
 	lastRef  uint64
 	heard    bool   // something has come since watch
 	enquire  uint32 // sequence of our enquire_link while unanswered, else 0
@@ -86,7 +88,6 @@ func newSide(window int, response, logout time.Duration, lost func(uint64, error
 	return side{
 		window: newWindow(window), responseTimeout: orDefault(response, 30*time.Second),
 		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
-		taken: map[uint64]request{},
 	}
 }
 
@@ -220,8 +221,25 @@ func (s *side) alive(do []smsc.Effect, sequence uint32) []smsc.Effect {
 // keep keeps a request of the peer's for our user, until it is answered.
 func (s *side) keep(r request) (ref uint64) {
 	s.lastRef++
-	s.taken[s.lastRef] = r
-	return s.lastRef
+	r.ref = s.lastRef
+	s.taken = append(s.taken, r)
+	return r.ref
+}
+
+// kept returns where a request stands that keep has kept.
+func (s *side) kept(ref uint64) (i int, ok bool) {
+	return slices.BinarySearchFunc(s.taken, ref, func(r request, ref uint64) int { return cmp.Compare(r.ref, ref) })
+}
+
+// give returns a request that keep has kept, and forgets it.
+func (s *side) give(ref uint64) (r request, ok bool) {
+	i, ok := s.kept(ref)
+	if !ok {
+		return request{}, false
+	}
+	r = s.taken[i]
+	s.taken = slices.Delete(s.taken, i, i+1)
+	return r, true
 }
 
 // place returns the timer's name of a free place in the window.
@@ -302,7 +320,7 @@ func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	s.timers = s.timers[:0]
 	s.open = s.open[:0]
 	s.places = s.places[:0]
-	clear(s.taken)
+	s.taken = s.taken[:0]
 	s.enquire, s.unbind, s.peerUnbinds, s.wanted = 0, 0, false, false
 	return do
 }
