@@ -588,16 +588,26 @@ func boundServer(t *testing.T, cfg smsc.ServerConfig) *story {
 
 func TestServerSession(t *testing.T) {
 	s := &story{t, NewServer(smsc.ServerConfig{Banner: "CIMD2-A ConnectionInfo:", LoginTimeout: time.Second, InactivityTimeout: time.Minute}), map[string]smsc.Timer{}}
-	s.step(smsc.Connected{}, "> CIMD2-A ConnectionInfo:\r\n", "set login 1s", "set idle 1m0s")
-	s.in("01:001·010:u·011:p", "set idle 1m0s", "login u p")
+	s.step(smsc.Connected{}, "> CIMD2-A ConnectionInfo:\r\n", "set login 1s", "set idle 30s")
+	s.in("01:001·010:u·011:p", "login u p")
 	s.step(smsc.LoginResult{OK: true}, "stop login", "> 51:001", "bound")
-	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s", "submit 2 12345 > +358407654321 Hello")
-	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s") // again, not answered yet
+	s.in("03:003·021:+358407654321·023:12345·033:Hello", "submit 2 12345 > +358407654321 Hello")
+	s.in("03:003·021:+358407654321·023:12345·033:Hello") // again, not answered yet
 	s.step(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: "358407654321/261122201500"}}, "> 53:003·021:+358407654321·060:261122201500")
-	s.in("03:003·021:+358407654321·023:12345·033:Hello", "set idle 1m0s", "> 53:003·021:+358407654321·060:261122201500")
-	s.in("40:005", "set idle 1m0s", "> 90:005")
-	s.in("04:007·021:1·060:261122201500", "set idle 1m0s", "> 54:007·900:7·901:cannot find information")
-	s.in("02:009", "set idle 1m0s", "> 52:009", "close 0 <nil>")
+	s.in("03:003·021:+358407654321·023:12345·033:Hello", "> 53:003·021:+358407654321·060:261122201500")
+	s.in("40:005", "> 90:005")
+	s.in("04:007·021:1·060:261122201500", "> 54:007·900:7·901:cannot find information")
+	s.in("02:009", "> 52:009", "close 0 <nil>")
+
+	// Silence for a minute ends it, a packet begins the minute anew.
+	s = &story{t, NewServer(smsc.ServerConfig{InactivityTimeout: time.Minute}), map[string]smsc.Timer{}}
+	s.step(smsc.Connected{}, "set idle 30s")
+	s.due("idle", "set idle 30s")
+	s.due("idle", "set idle 30s")
+	s.in("01:001·010:u·011:p", "login u p")
+	s.due("idle", "set idle 30s")
+	s.due("idle", "set idle 30s")
+	s.due("idle", "close 0 cimd2: nothing heard for 1m0s")
 }
 
 func TestServerRefuses(t *testing.T) {

@@ -34,6 +34,7 @@ type server struct {
 	window     int  // submits that the ESME may have unanswered
 	windowed   bool // it does not wait for each response
 	nacked     bool // and nothing good came since
+	silent     int  // how often the idle timer, at half the time allowed, ran out since the last packet
 }
 
 // NewServer makes the SMSC's machine.
@@ -71,7 +72,7 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 			do = append(do, smsc.Write{Octets: []byte(s.cfg.Banner + "\r\n")})
 		}
 		do = s.timers.set(loginTimer, s.cfg.LoginTimeout, do)
-		return s.timers.set(idleTimer, s.cfg.InactivityTimeout, do)
+		return s.timers.set(idleTimer, s.cfg.InactivityTimeout/2, do)
 	case smsc.ServerDeliver:
 		p := s.writer.start(Deliver, 0)
 		if p.deliver(ev.Deliver) != nil { // never deliverable
@@ -89,7 +90,7 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
 	case smsc.Received:
 		if p, ok := ev.Packet.(*Packet); ok {
-			do = s.timers.set(idleTimer, s.cfg.InactivityTimeout, do)
+			s.silent = 0
 			do = s.received(p, do)
 		}
 	case smsc.Garbled:
@@ -504,7 +505,10 @@ func (s *server) due(timer string, do []smsc.Effect) []smsc.Effect {
 	case loginTimer:
 		return s.close(fmt.Errorf("cimd2: no login within %v", s.cfg.LoginTimeout), do)
 	case idleTimer:
-		return s.close(fmt.Errorf("cimd2: nothing heard for %v", s.cfg.InactivityTimeout), do)
+		if s.silent++; s.silent > 2 { // two whole halves, and a piece of one
+			return s.close(fmt.Errorf("cimd2: nothing heard for %v", s.cfg.InactivityTimeout), do)
+		}
+		return s.timers.set(idleTimer, s.cfg.InactivityTimeout/2, do)
 	}
 	// No answer to a deliver is how an ESME says "not now": the session stays.
 	for i, r := range s.out.open {
