@@ -293,6 +293,23 @@ func TestCorruptedDelivers(t *testing.T) {
 		t.Errorf("got %v, want a PDU that breaks the syntax", err)
 	}
 	next[*smpp.DeliverSM](l)
+	c := raw(t, start(t, Config{Faults: Faults{CorruptRate: 1}}), cimd2.Protocol)
+	c.login("ringway")
+	c.send(packet(cimd2.Submit, 3, cimd2.DestinationAddress, subscriber, cimd2.StatusReportRequest, "14", cimd2.UserData, "hello"))
+	next[*cimd2.Packet](c)
+	_, err = c.read(deadline)
+	syntax := (*smsc.SyntaxError)(nil)
+	if !errors.As(err, &syntax) {
+		t.Fatalf("got %v, want a wrong checksum", err)
+	}
+	bad, ok := syntax.Packet.(cimd2.BadChecksum)
+	if !ok {
+		t.Fatalf("got %v, want a wrong checksum", err)
+	}
+	c.send(packet(cimd2.Nack, bad.Header.Number))
+	if p := next[*cimd2.Packet](c); p.Operation != cimd2.DeliverStatusReport || p.Number != bad.Header.Number {
+		t.Errorf("asked for it again, got %v", p)
+	}
 }
 
 func TestRedelivery(t *testing.T) {

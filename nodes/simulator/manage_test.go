@@ -32,7 +32,7 @@ func (l *line) submitted(p *smpp.SubmitSM) (id string) {
 }
 
 func TestQuery(t *testing.T) {
-	s := start(t, Config{})
+	s := start(t, Config{Accounts: []Account{{User: "bob", Password: "secret"}}})
 	l := smppESME(t, s)
 	h := phone(t, s, subscriber)
 	state := func(sequence uint32, id, from string) (smpp.MessageState, smpp.Status) {
@@ -58,7 +58,12 @@ func TestQuery(t *testing.T) {
 	if _, status := state(6, "1", service); status != smpp.RQUERYFAIL {
 		t.Errorf("unknown: %v", status)
 	}
-	if got := s.Stats().Queries; got != 4 {
+	l = raw(t, s, smpp.Protocol)
+	l.login("bob")
+	if _, status := state(2, id, service); status != smpp.RQUERYFAIL {
+		t.Errorf("another account's: %v", status)
+	}
+	if got := s.Stats().Queries; got != 5 {
 		t.Errorf("%d queries", got)
 	}
 }
@@ -403,6 +408,37 @@ func TestSharing(t *testing.T) {
 			get(t, all[1].deliver, "deliver to who stood by")
 		}
 	})
+}
+
+func TestRoutes(t *testing.T) {
+	st := newStore(Config{Accounts: []Account{
+		{User: "wide", Numbers: []string{"49"}}, {User: "narrow", Numbers: []string{"+4917", "1"}}, {User: "other", Numbers: []string{"491"}},
+	}}, time.Now())
+	for to, want := range map[string]string{"+4917": "narrow", "49170": "narrow", "+4918": "other", "+492": "wide", "12": "narrow", "2": ""} {
+		if got := st.route(to); got != want {
+			t.Errorf("%s goes to %q, want %q", to, got, want)
+		}
+	}
+}
+
+// Who stands by takes over what waits, also when the first leaves with nothing
+// of it in its hands.
+func TestTakeOver(t *testing.T) {
+	s := start(t, Config{Sharing: ShareFirst})
+	l := smppESME(t, s)
+	e := bind(t, s, smpp.Protocol, account)
+	until(t, "it waits", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.idle["ringway"]) == 2 })
+	s.mu.Lock()
+	s.sessions[0].order(smsc.Logout{})
+	s.mu.Unlock()
+	next[*smpp.Unbind](l)
+	if err := phone(t, s, subscriber).Send(service, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	none(t, e.deliver, 20*time.Millisecond)
+	l.send(&smpp.UnbindResp{Header: head(1)})
+	_ = l.conn.Close()
+	get(t, e.deliver, "deliver")
 }
 
 // Messages that wait for many handsets expire and are delivered in their order.

@@ -244,6 +244,27 @@ func TestReceiptBinds(t *testing.T) {
 	})
 }
 
+// A session that has no room keeps what is for it alone.
+func TestReceiptWaitsForItsBind(t *testing.T) {
+	s := start(t, Config{Receipts: Receipts{Bind: "same"}})
+	l, other := raw(t, s, smpp.Protocol), bind(t, s, smpp.Protocol, account)
+	l.login("ringway")
+	l.send(submitSM(2), submitSM(3))
+	var first *smpp.DeliverSM
+	for range 3 { // two responses and a receipt, in any order
+		packet, err := l.read(deadline)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := packet.(*smpp.DeliverSM); ok {
+			first = p
+		}
+	}
+	none(t, other.receipts, 50*time.Millisecond)
+	l.send(&smpp.DeliverSMResp{Header: smpp.Header{Sequence: first.Sequence}})
+	next[*smpp.DeliverSM](l)
+}
+
 func TestReceiptsTwiceEarlyLate(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
@@ -280,8 +301,15 @@ func TestReceiptsTwiceEarlyLate(t *testing.T) {
 
 func TestReceiptChecks(t *testing.T) {
 	for _, bad := range []Receipts{
-		{ResponseID: "octal"}, {ReceiptID: "Hex"}, {Form: "x"}, {Case: "x"}, {Bind: "x"}, {Before: "x"},
-		{Omit: []string{"0x2"}}, {IDDigits: -1}, {Delay: -1},
+		{ResponseID: "octal"},
+		{ReceiptID: "Hex"},
+		{Form: "x"},
+		{Case: "x"},
+		{Bind: "x"},
+		{Before: "x"},
+		{Omit: []string{"0x2"}},
+		{IDDigits: -1},
+		{Delay: -1},
 	} {
 		if _, err := New(Config{Receipts: bad}); err == nil {
 			t.Errorf("%+v was taken", bad)
