@@ -35,7 +35,7 @@ type ServerMachine interface {
 type ServerConfig struct {
 	Window            int           // delivers and reports that may be unanswered; 1: stop and wait
 	ResponseTimeout   time.Duration // of a deliver or report; then it is answered as Temporary (CIMD2: the session stays)
-	InactivityTimeout time.Duration // silence of the ESME after which the session is closed; 0: never
+	InactivityTimeout time.Duration // silence of the ESME after which the session is closed, at most half as much later; 0: never
 	LoginTimeout      time.Duration // from Connected to the login; 0: unlimited
 	SystemID          string        // SMPP: the name given in bind responses
 	Banner            string        // CIMD2: a line sent on Connected, before any packet; empty: none
