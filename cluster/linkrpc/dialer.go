@@ -59,7 +59,7 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 			return c, err
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxFrame), grpc.MaxCallSendMsgSize(MaxFrame)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(MaxFrame), grpc.MaxCallSendMsgSize(MaxFrame)),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: m.Within}),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(), grpc.WithIdleTimeout(0), grpc.WithDisableRetry(),
 	)

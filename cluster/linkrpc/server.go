@@ -48,7 +48,7 @@ func NewServer(cfg ServerConfig) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(logged{cfg.TLS, cfg.Log}),
 		grpc.InitialWindowSize(windowStream), grpc.InitialConnWindowSize(windowConn),
-		grpc.MaxRecvMsgSize(MaxFrame), grpc.MaxSendMsgSize(MaxFrame),
+		grpc.ForceServerCodecV2(newCodec()), grpc.MaxRecvMsgSize(MaxFrame), grpc.MaxSendMsgSize(MaxFrame),
 		grpc.MaxConcurrentStreams(1), grpc.MaxHeaderListSize(16<<10),
 		grpc.ConnectionTimeout(15*time.Second),
 		grpc.StreamInterceptor(recovering(cfg.Log)),
