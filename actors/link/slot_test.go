@@ -531,3 +531,67 @@ func TestRetrievingGoesOnWithoutALink(t *testing.T) {
 		}
 	})
 }
+
+// What a dead stripe carried goes out again: what was sent and is not confirmed,
+// nothing else.
+func TestWhatADeadStripeCarriedIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		system := probe.System(t)
+		link := probe.New(t, system, "session")
+		buffer := system.Root.Spawn(NewBuffer(BufferConfig{
+			Ring: messages.Ring_DOWN, Slots: 3, Journal: newOriginProbe("one", "two", "three"), Session: link.PID(), Metrics: Nop{}, Log: zap.NewNop(),
+		}))
+		system.Root.Send(buffer, &LinkUp{})
+		probe.Expect[*ReleasedOut](link)
+		for range 3 {
+			probe.Expect[*messages.Data](link)
+		}
+		system.Root.Send(buffer, progress(messages.Ring_DOWN, 0, 2))
+		system.Root.Send(buffer, &AgainLost{Seqs: []uint64{1, 2}})
+		if d := probe.Expect[*messages.Data](link); d.Sequence != 1 {
+			t.Errorf("sent %v again, want sequence 1", d)
+		}
+		link.ExpectNothing(time.Hour) // 2 is confirmed, 3 went over another stripe
+	})
+}
+
+// events is a status log of three events.
+type events struct {
+	journal.StatusLog
+	trimmed []uint64
+}
+
+func (e *events) LastEvent() uint64   { return 3 }
+func (e *events) NotifyEvents(func()) {}
+func (e *events) TrimEvents(n uint64) { e.trimmed = append(e.trimmed, n) }
+func (e *events) EventsAfter(n uint64, _ int) (found []*messages.Event, err error) {
+	for n++; n <= 3; n++ {
+		found = append(found, &messages.Event{Number: n})
+	}
+	return found, nil
+}
+
+// The edge forgets a status event when the hub has it, not when it was sent.
+func TestI13_TrimmedWhenApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		system := probe.System(t)
+		link, log := probe.New(t, system, "session"), &events{}
+		status := system.Root.Spawn(NewStatusLog(StatusLogConfig{Journal: log, Session: link.PID(), Log: zap.NewNop()}))
+		system.Root.Send(status, &LinkUp{})
+		for n := uint64(1); n <= 3; n++ {
+			if e := probe.Expect[*messages.Event](link); e.Number != n {
+				t.Errorf("sent %v, want event %d", e, n)
+			}
+		}
+		system.Root.Send(status, &EventsApplied{Number: 1})
+		synctest.Wait()
+		if !slices.Equal(log.trimmed, []uint64{1}) {
+			t.Errorf("trimmed %v: the hub has event 1", log.trimmed)
+		}
+		system.Root.Send(status, &EventsLost{From: 3})
+		if e := probe.Expect[*messages.Event](link); e.Number != 3 {
+			t.Errorf("sent %v again, want event 3", e)
+		}
+		link.ExpectNothing(time.Hour)
+	})
+}

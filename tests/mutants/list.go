@@ -135,7 +135,7 @@ var mutants = []mutant{
 	},
 	{
 		"dead stripe: wrong messages resent", "actors/link/buffer.go",
-		"b.ring.Is(seq, ring.Sent, ring.Confirmed|ring.Processed) {\n\t\t\tb.transmitOne", "b.ring.Is(seq, ring.Confirmed, ring.Processed) {\n\t\t\tb.transmitOne", in(links), "TestDead|TestRing",
+		"b.ring.Is(seq, ring.Sent, ring.Confirmed|ring.Processed) {\n\t\t\tb.transmitOne", "b.ring.Is(seq, ring.Confirmed, ring.Processed) {\n\t\t\tb.transmitOne", in(links), "TestWhatADeadStripe",
 	},
 	{
 		"answers not repeated after an interruption", "actors/link/mirror.go",
@@ -143,15 +143,15 @@ var mutants = []mutant{
 	},
 	{
 		"status event skipped: gap", "actors/link/applier.go",
-		"for n := a.applied + 1; a.waiting[n] != nil; n++ {\n", "for n := a.applied + 1; n <= a.applied+statusWindow; n++ {\n\t\tif a.waiting[n] == nil {\n\t\t\tcontinue\n\t\t}\n", in(links), "TestApplier|TestStatus",
+		"for n := a.applied + 1; a.waiting[n] != nil; n++ {\n", "for n := a.applied + 1; n <= a.applied+statusWindow; n++ {\n\t\tif a.waiting[n] == nil {\n\t\t\tcontinue\n\t\t}\n", in(links), "TestApplier",
 	},
 	{
 		"status events trimmed before the hub has them", "actors/link/statuslog.go",
-		"s.cfg.Journal.TrimEvents(s.applied)", "s.cfg.Journal.TrimEvents(s.sent)", in(links), "TestStatus",
+		"s.cfg.Journal.TrimEvents(s.applied)", "s.cfg.Journal.TrimEvents(s.sent)", in(links), "TestI13_Trimmed",
 	},
 	{
 		"status events of a dead stripe lost", "actors/link/statuslog.go",
-		"s.sent = min(s.sent, max(s.applied, m.From-1))", "s.sent = max(s.sent, m.From-1)", in(links), "TestStatus",
+		"s.sent = min(s.sent, max(s.applied, m.From-1))", "s.sent = max(s.sent, m.From-1)", in(links), "TestI13_Trimmed",
 	},
 
 	// ---- what is known of a message
@@ -203,8 +203,8 @@ var mutants = []mutant{
 		"n.cfg.Journal.Receive(in.Intake, func(error) {})\n\tn.root.Send(n.self, received{in, nil})", in(session), "TestI5",
 	},
 	{
-		"assembly without dedup", "smsc/session/inlet.go",
-		"\t\tcase text.Duplicate:\n\t\t\treturn\n", "\t\tcase text.Duplicate:\n", in(session), "TestReassembly",
+		"assembly without dedup", "smsc/session/assembly.go",
+		"\t\tcase text.Duplicate:\n\t\t\treturn f\n", "\t\tcase text.Duplicate:\n", in(session), "TestReassembly|TestText",
 	},
 	{
 		"a redelivery is swallowed more than once", "smsc/session/inlet.go",
