@@ -20,6 +20,9 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
 	"github.com/ringway-im/ringway/nodes/demo"
 	"github.com/ringway-im/ringway/nodes/simulator"
 	"github.com/ringway-im/ringway/smsc/text"
@@ -83,10 +86,16 @@ const (
 	service  = "63917000" // the number that handsets write to
 )
 
+// slowPeer is how long a peer may take for an answer: the machine may be busy.
+const slowPeer = time.Minute
+
 // startSimulator starts our SMSC with a recorder before it.
 func startSimulator(t *testing.T, protocol string, window int) (*simulator.Simulator, *recorder) {
 	t.Helper()
-	cfg := simulator.Config{User: user, Password: password, Window: window}
+	cfg := simulator.Config{User: user, Password: password, Window: window, ResponseTimeout: slowPeer}
+	if os.Getenv("RINGWAY_LOG") == "1" {
+		cfg.Log = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel))
+	}
 	address := (*simulator.Simulator).CIMD2Addr
 	if protocol == "smpp" {
 		cfg.SMPP, address = "127.0.0.1:0", (*simulator.Simulator).SMPPAddr

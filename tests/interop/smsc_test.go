@@ -29,7 +29,7 @@ func testSMSC(t *testing.T, window int, start func(t *testing.T) *peer) {
 		Dir: t.TempDir(), Protocol: "smpp", RTT: 20 * time.Millisecond, Receipts: true,
 		HubOpts: []hub.Option{hub.WithPasswordCost(bcrypt.MinCost)},
 		Edge: func(e *config.Edge) {
-			e.SMSC.Binds[0].Address, e.SMSC.Window = rec.addr(), window
+			e.SMSC.Binds[0].Address, e.SMSC.Window, e.SMSC.ResponseTimeout = rec.addr(), window, slowPeer
 		},
 	})
 	if err != nil {
