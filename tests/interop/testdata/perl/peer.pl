@@ -205,7 +205,7 @@ while (1) {
                 undef $session;
                 exit 0 if $role eq 'esme';
             }
-        } elsif (sysread STDIN, $input, 4096, length $input)    # little: the session waits meanwhile {
+        } elsif (sysread STDIN, $input, 4096, length $input) {    # little: the session waits meanwhile
             while ($input =~ s/^(.*)\n//) { enqueue(decode_json($1)) }
         } else {
             exit 0 if !$session;
