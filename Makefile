@@ -9,7 +9,7 @@ GOFILES  = $(shell git ls-files --cached --others --exclude-standard '*.go' | gr
 TIME    ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check bench-wan browser-test corpus cut demo restart scale lint fmt format generate generated fuzz transcripts race interop
+.PHONY: torture help build test check bench-wan browser-test corpus cut demo restart scale lint fmt format generate generated fuzz transcripts race interop
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,3 +101,6 @@ FIRST ?= 1
 
 histories: ## N (10000) simulated histories of the whole pair from seed FIRST on, in virtual time, judged
 	go test ./tests/simulation -run '^TestHistories$$' -count=1 -timeout 0 -v -args -seeds $(N) -first $(FIRST)
+
+torture: ## whole nodes whose disks are lost, filled and restored; as root with a disk that fills
+	go test -count=1 -v -timeout 10m ./tests/torture

@@ -57,9 +57,10 @@ type StripeFailed struct {
 type FrameIn struct {
 	Conn  *actor.PID
 	Frame *Frame
-	// Credit holds one element for each frame that the session has not taken
-	// yet: it takes one out. A peer that sends faster waits in its socket.
-	Credit <-chan struct{}
+	// Credit holds what the session has not taken yet: it takes Credits elements
+	// out, one at least. A peer that sends faster waits in its socket.
+	Credit  <-chan struct{}
+	Credits int
 }
 
 // StripeDown (connection to the link session): its last word.

@@ -450,8 +450,10 @@ func (s *session) sendOn(ctx actor.Context, i int, f *messages.Frame) {
 // ---- frames from the peer
 
 func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
-	if m.Credit != nil {
-		<-m.Credit
+	for range max(1, m.Credits) {
+		if m.Credit != nil {
+			<-m.Credit
+		}
 	}
 	i := s.indexOf(m.Conn)
 	if i < 0 {

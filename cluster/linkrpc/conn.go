@@ -13,6 +13,7 @@ import (
 	"github.com/ringway-im/ringway/messages"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -22,7 +23,8 @@ const (
 
 	windowStream = 4 << 20 // flow control: the default ramps up over seconds
 	windowConn   = 8 << 20
-	creditFrames = 256  // received and not yet taken by the session
+	creditFrames = 256 // received and not yet taken by the session; a frame counts as one for each
+	creditOctets = 16 << 10
 	queueFrames  = 4096 // waiting for a socket that does not take them
 
 	lastWords = 2 * time.Second // for what was written before the end to go out
@@ -115,14 +117,17 @@ func (c *conn) read(root *actor.RootContext, self *actor.PID) {
 			root.Send(self, hungUp{fmt.Errorf("linkrpc: %w", err)})
 			return
 		}
-		select {
-		case credit <- struct{}{}:
-		case <-c.ended:
-			return
-		case <-c.stream.Context().Done():
-			root.Send(self, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(c.stream.Context()))})
-			return
+		credits := min(1+proto.Size(f)/creditOctets, creditFrames)
+		for range credits {
+			select {
+			case credit <- struct{}{}:
+			case <-c.ended:
+				return
+			case <-c.stream.Context().Done():
+				root.Send(self, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(c.stream.Context()))})
+				return
+			}
 		}
-		root.Send(c.owner, &messages.FrameIn{Conn: self, Frame: f, Credit: credit})
+		root.Send(c.owner, &messages.FrameIn{Conn: self, Frame: f, Credit: credit, Credits: credits})
 	}
 }
