@@ -325,7 +325,7 @@ func TestEncoding(t *testing.T) {
 		}
 		return fmt.Sprintf("%X", parts[0].UDH)
 	}
-	if wide(1) != wide(1) || wide(1) == wide(2) {
-		t.Errorf("references %s and %s", wide(1), wide(2))
+	if first := wide(1); wide(1) != first || wide(2) == first {
+		t.Errorf("references %s and %s", first, wide(2))
 	}
 }
