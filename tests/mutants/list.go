@@ -259,7 +259,7 @@ var mutants = []mutant{
 	},
 	{
 		"spill order", "nodes/store/hubstore/edge.go",
-		"if len(q.window) == q.count && q.count < maxWindow {", "if len(q.window) < maxWindow {", in(hubstore), "TestConformance|TestQueue",
+		"if len(q.window) == q.count && q.count < maxWindow {", "if len(q.window) < maxWindow {", in(hubstore), "TestI14",
 	},
 	{
 		"queue cursor skips one", "nodes/store/hubstore/edge.go",
