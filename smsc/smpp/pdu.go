@@ -237,8 +237,8 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// Decode decodes one whole PDU. Texts and octet strings of the result are parts
-// of b: never change b afterwards. The error is a *smsc.SyntaxError with a *Malformed as its Packet.
+// Decode decodes one whole PDU. Octet strings of the result are parts of b. The
+// error is a *smsc.SyntaxError with a *Malformed as its Packet.
 func Decode(b []byte) (PDU, error) { return decode(b, nil) }
 
 // decode is Decode; p, unless nil, is an empty PDU of the right type.

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
-	"unsafe"
 )
 
 // wire walks the fields of one PDU in their wire order, either reading or
@@ -15,6 +14,9 @@ type wire struct {
 	b       []byte // writing: appended to; reading: the whole PDU
 	off     int    // reading: the next octet
 	writing bool
+
+	strings string // reading: octets from start on, of which all texts are parts
+	start   int
 
 	fault  Status // what to answer; OK: no fault
 	reason string
@@ -102,9 +104,25 @@ func (w *wire) text(v *string, size int, s Status, name string) {
 	case n >= size:
 		w.fail(s, "%s has %d octets, the most is %d", name, n, size-1)
 	default:
-		*v = unsafe.String(unsafe.SliceData(w.b[w.off:]), n) // Decode says so
+		*v = w.string(n)
 		w.off += n + 1
 	}
+}
+
+// stringsAtOnce is how many octets become one string, of which the texts in it
+// are parts: one allocation for the addresses and times of a submit_sm.
+const stringsAtOnce = 80
+
+// string returns the next n octets.
+func (w *wire) string(n int) string {
+	if n == 0 {
+		return ""
+	}
+	if w.off+n > w.start+len(w.strings) {
+		w.start = w.off
+		w.strings = string(w.b[w.off:min(w.off+max(n, stringsAtOnce), len(w.b))])
+	}
+	return w.strings[w.off-w.start : w.off-w.start+n]
 }
 
 // time is a C-octet string that is empty or has exactly 16 characters (SMPP v3.4 §7.1.1).
