@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ringway-im/ringway/actors/ring"
 	"github.com/ringway-im/ringway/messages"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -670,21 +669,9 @@ func (s *session) loseStripe(ctx actor.Context, i int) {
 }
 
 func (s *session) sendAgain(ctx actor.Context, lost []carried) {
-	var data, answers []ring.Seq
-	var event uint64
-	for _, c := range lost {
-		data = append(data, c.data...)
-		answers = append(answers, c.answers...)
-		if c.firstEvent != 0 && (event == 0 || c.firstEvent < event) {
-			event = c.firstEvent
-		}
-	}
-	// Each once, however many frames carried it: else what is sent again doubles
-	// with every stripe that dies.
-	slices.Sort(data)
-	slices.Sort(answers)
-	ctx.Send(s.Buffer, &AgainLost{slices.Compact(data)})
-	ctx.Send(s.Mirror, &AgainLost{slices.Compact(answers)})
+	data, answers, event := gather(lost)
+	ctx.Send(s.Buffer, &AgainLost{data})
+	ctx.Send(s.Mirror, &AgainLost{answers})
 	if event != 0 {
 		ctx.Send(s.Events, &EventsLost{From: event})
 	}

@@ -14,6 +14,22 @@ type carried struct {
 	firstEvent    uint64 // 0: none
 }
 
+// gather lists what lost frames held, each once, however many of them carried it:
+// else what is sent again doubles with every stripe that dies. event is the first
+// status event; 0: none.
+func gather(lost []carried) (data, answers []ring.Seq, event uint64) {
+	for _, c := range lost {
+		data = append(data, c.data...)
+		answers = append(answers, c.answers...)
+		if c.firstEvent != 0 && (event == 0 || c.firstEvent < event) {
+			event = c.firstEvent
+		}
+	}
+	slices.Sort(data)
+	slices.Sort(answers)
+	return slices.Compact(data), slices.Compact(answers), event
+}
+
 type sentFrame struct {
 	number uint64
 	at     time.Time

@@ -246,3 +246,15 @@ func TestProgressComesBackAsItWent(t *testing.T) {
 		t.Errorf("a huge bitmap became %d sequences", len(more))
 	}
 }
+
+// What several lost frames carried is sent again once: with one slot and stripes
+// that keep dying it would else double with each of them.
+func TestLostOnce(t *testing.T) {
+	data, answers, event := gather([]carried{
+		{data: []ring.Seq{3, 1}, answers: []ring.Seq{2}, firstEvent: 9},
+		{data: []ring.Seq{1, 3}, answers: []ring.Seq{2, 1}, firstEvent: 7}, {},
+	})
+	if !slices.Equal(data, []ring.Seq{1, 3}) || !slices.Equal(answers, []ring.Seq{1, 2}) || event != 7 {
+		t.Errorf("data %v, answers %v, event %d", data, answers, event)
+	}
+}
