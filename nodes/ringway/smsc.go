@@ -34,6 +34,8 @@ type smscCmd struct {
 	Sharing     string   `enum:"all,first,last" default:"all" help:"Which of an account's sessions gets what comes: all that have room (the default), the first, the last."`
 	Window      int      `placeholder:"N" default:"1" help:"Delivers and receipts that a session may have unanswered (${default})."`
 	Retrieving  bool     `help:"CIMD2: deliver only when asked."`
+	NeedsSum    bool     `name:"require-checksum" help:"CIMD2: ask again for packets without a checksum."`
+	NoSum       bool     `name:"no-checksum" help:"CIMD2: send packets without a checksum."`
 	Banner      string   `placeholder:"LINE" help:"CIMD2: a line sent before anything else."`
 	List        []string `sep:"none" placeholder:"NAME=NUMBER,..." help:"SMPP: a distribution list for submit_multi."`
 
@@ -98,7 +100,7 @@ func (c *smscCmd) config() (cfg simulator.Config, err error) {
 	}
 	cfg = simulator.Config{
 		CIMD2: c.CIMD2, SMPP: c.SMPP, HTTP: c.HTTP, Latency: c.Latency, User: c.User, Password: c.Password,
-		MaxSessions: c.MaxSessions, Window: c.Window, Retrieving: c.Retrieving, Banner: c.Banner, Seed: c.Seed,
+		MaxSessions: c.MaxSessions, Window: c.Window, Retrieving: c.Retrieving, RequireChecksum: c.NeedsSum, NoChecksum: c.NoSum, Banner: c.Banner, Seed: c.Seed,
 		Validity: c.Validity, RetryAfter: c.RetryAfter, ResponseTimeout: c.Timeout,
 		InactivityTimeout: c.Inactivity, KeepAlive: c.KeepAlive, Sharing: simulator.Sharing(strings.TrimPrefix(c.Sharing, "all")),
 	}

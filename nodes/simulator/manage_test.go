@@ -334,6 +334,28 @@ func TestEnquireAndCancelInCIMD2(t *testing.T) {
 	}
 }
 
+func TestPasswordAndTimeInCIMD2(t *testing.T) {
+	s := start(t, Config{NoChecksum: true})
+	l := raw(t, s, cimd2.Protocol)
+	l.login("ringway")
+	l.send(packet(cimd2.Get, 3, cimd2.GetParameter, "501"))
+	r := next[*cimd2.Packet](l)
+	stamp, _ := r.Get(cimd2.SMSCTime)
+	if at, err := time.Parse("060102150405", stamp); err != nil || time.Since(at).Abs() > time.Minute || !r.Bare {
+		t.Errorf("got %v, %v", r, err)
+	}
+	l.send(packet(cimd2.Set, 5, cimd2.Password, "changed"))
+	if r := next[*cimd2.Packet](l); r.Operation != cimd2.Set.Response() || len(r.Params) > 0 {
+		t.Errorf("got %v", r)
+	}
+	changed := account
+	changed.Password = "changed"
+	bind(t, s, cimd2.Protocol, changed)
+	if err := get(t, dial(t, s, cimd2.Protocol, account).ended, "refusal"); err == nil {
+		t.Error("the old password was taken")
+	}
+}
+
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {

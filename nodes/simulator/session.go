@@ -258,7 +258,9 @@ func (s *session) tell(ev smsc.Event) {
 		case smsc.Bound:
 		case smsc.SubmitReceived:
 			s.submitted(e)
-		case smsc.QueryReceived, smsc.CancelReceived, smsc.ReplaceReceived:
+		case smsc.TimeRequested:
+			s.handle(smsc.TimeAnswer{Ref: e.Ref, At: time.Now().UTC()}) // as in timestamps
+		case smsc.QueryReceived, smsc.CancelReceived, smsc.ReplaceReceived, smsc.PasswordReceived:
 			s.handle(s.sim.manage(s, effect, time.Now()))
 		case smsc.DeliverAnswered:
 			s.answered(e)

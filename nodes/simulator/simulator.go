@@ -55,6 +55,8 @@ type Config struct {
 	KeepAlive         time.Duration             // SMPP: silence after which the SMSC probes the line; 0: never
 	Banner            string                    // CIMD2: a line sent before anything else; empty: none
 	Retrieving        bool                      // CIMD2: deliver only when asked
+	RequireChecksum   bool                      // CIMD2: packets without a checksum are asked for again
+	NoChecksum        bool                      // CIMD2: packets go out without
 	Lists             map[string][]smsc.Address // SMPP: distribution lists of submit_multi
 
 	Discard bool // keep of what handsets receive only count and digest
@@ -167,6 +169,7 @@ func New(cfg Config) (*Simulator, error) {
 	if cfg.User != "" {
 		cfg.Accounts = append([]Account{{User: cfg.User, Password: cfg.Password}}, cfg.Accounts...)
 	}
+	cfg.Accounts = slices.Clone(cfg.Accounts) // passwords change
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
@@ -294,6 +297,7 @@ func (s *Simulator) serve(ctx context.Context, conn net.Conn, p smsc.Protocol) (
 		machine: p.NewServer(smsc.ServerConfig{
 			Window: s.cfg.Window, ResponseTimeout: s.cfg.ResponseTimeout, InactivityTimeout: s.cfg.InactivityTimeout,
 			LoginTimeout: 30 * time.Second, SystemID: "ringway-smsc", Banner: s.cfg.Banner,
+			RequireChecksum: s.cfg.RequireChecksum, NoChecksum: s.cfg.NoChecksum,
 			Manage: true, KeepAlive: s.cfg.KeepAlive, Lists: s.cfg.Lists,
 		}),
 		events: make(chan smsc.Event, 64), wake: make(chan struct{}, 1), orders: make(chan smsc.Event, 4),
@@ -493,7 +497,7 @@ func (s *Simulator) judgeLocked(session *session, e smsc.SubmitReceived, now tim
 	return faults.judge(protocol, s.dice)
 }
 
-// manage answers a query, a cancel or a replace.
+// manage answers a query, a cancel, a replace or a new password.
 func (s *Simulator) manage(session *session, request smsc.Effect, now time.Time) smsc.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -524,6 +528,11 @@ func (s *Simulator) manage(session *session, request smsc.Effect, now time.Time)
 			return smsc.ServerAnswer{Ref: e.Ref, Outcome: smsc.Outcome{ID: m.given}}
 		}
 		return refused(e.Ref, smpp.RREPLACEFAIL)
+	case smsc.PasswordReceived:
+		if i := slices.IndexFunc(s.cfg.Accounts, func(a Account) bool { return a.User == user }); i >= 0 {
+			s.cfg.Accounts[i].Password = e.Password
+		}
+		return smsc.ServerAnswer{Ref: e.Ref}
 	}
 	return nil
 }

@@ -149,6 +149,7 @@ func (st *store) handset(number string) *handset {
 // is one already.
 func (st *store) submit(e submission, now time.Time) (m *submitted, receipt *item) {
 	h := st.handset(e.Part.To.String())
+	e.Packet = nil // all of it that counts is translated
 	m = &submitted{submission: e, at: now, due: e.Schedule.Time(now), state: smsc.ReceiptEnroute}
 	if m.Wanted == 0 && e.Part.Report {
 		m.Wanted = smsc.WantSuccess | smsc.WantFailure
