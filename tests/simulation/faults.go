@@ -38,6 +38,14 @@ var faults = []fault{
 	{"edge stands still", func(w *world) { w.pause(w.edge) }},
 	{"hub's disk slow", func(w *world) { w.slow(w.hubDisk) }},
 	{"edge's disk slow", func(w *world) { w.slow(w.edgeDisk) }},
+	{"hub killed while its disk is slow", func(w *world) {
+		w.slow(w.hubDisk)
+		w.after(w.between(0, 5*time.Second), "hub killed", func() { w.killHub(w.chance(0.5), w.chance(0.3)) })
+	}},
+	{"edge killed while its disk is slow", func(w *world) {
+		w.slow(w.edgeDisk)
+		w.after(w.between(0, 5*time.Second), "edge killed", func() { w.killEdge(w.chance(0.5), w.chance(0.3)) })
+	}},
 	{"SMSC ends a session", func(w *world) {
 		for _, v := range w.smsc.servers {
 			if !v.ended {

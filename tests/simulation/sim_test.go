@@ -102,15 +102,3 @@ func TestCalm(t *testing.T) {
 		}
 	}
 }
-
-// Histories in which something was found, each with what it was.
-func TestRegressions(t *testing.T) {
-	for seed, what := range map[uint64]string{
-		281: "one slot, and stripes that die while nothing is heard: each death doubled what was sent again",
-	} {
-		if o := Run(t, seed, Options{}); !o.OK() {
-			t.Log(what)
-			report(t, o)
-		}
-	}
-}
