@@ -329,3 +329,26 @@ func TestEncoding(t *testing.T) {
 		t.Errorf("references %s and %s", first, wide(2))
 	}
 }
+
+// Long texts by each way that an SMPP SMSC may want them arrive whole.
+func TestLongTexts(t *testing.T) {
+	long := strings.Repeat("0123456789", 40)
+	for way, parts := range map[smsc.LongTexts]int{smsc.LongUDH: 3, smsc.LongSAR: 3, smsc.LongPayload: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEdge(t, options{outlet: func(c *OutletConfig) {
+				c.Encoding.LongTexts, c.Sessions[0].Machine.Quirks.LongTexts = way, way
+			}})
+			e.handOn(message(1, "+639170000001", long))
+			var a assembly
+			for i := range parts {
+				c, m := e.smsc.submitted()
+				a.add(m.Part, false)
+				c.handle(smsc.ServerAnswer{Ref: m.Ref, Outcome: accepted(fmt.Sprint("id", i))})
+			}
+			r := e.want(1, messages.State_PROCESSED)
+			if got := a.message().Text; got != long || len(r.Parts) != parts {
+				t.Errorf("%v: %d of %d octets, %v", way, len(got), len(long), r)
+			}
+		})
+	}
+}
