@@ -80,7 +80,8 @@ func TestHonestFramesAreLetThrough(t *testing.T) {
 	for _, f := range []*messages.Frame{
 		{Hello: &messages.Hello{Down: view(), Up: view()}},
 		{Heartbeat: &messages.Heartbeat{Rings: []*messages.RingState{rings, rings}}},
-		small, {},
+		small,
+		{},
 	} {
 		b, err := proto.Marshal(f)
 		if err != nil {
