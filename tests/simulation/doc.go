@@ -16,6 +16,7 @@
 // a history, whole: the same one each time it runs.
 //
 // What goes wrong stands in faults.go, what is checked in world.go and package
-// history. Not simulated: a wall clock that jumps under a running process (a
-// process that stands still for long is), bits that rot on the disk, a second hub.
+// history. Not simulated: a disk that is full or whose fsync fails, bits that rot
+// on it, a wall clock that jumps under a running process (a process that stands
+// still for long is), a second hub.
 package simulation

@@ -111,9 +111,10 @@ func (w *world) killEdge(powerCut, silent bool) {
 // fatal is what a node does when its store says that the disk has failed.
 func (w *world) fatal(p *process) {
 	w.after(0, p.name+" exits", func() {
-		if p == w.hub {
+		switch p {
+		case w.hub:
 			w.killHub(true, false)
-		} else if p == w.edge {
+		case w.edge:
 			w.killEdge(true, false)
 		}
 	})

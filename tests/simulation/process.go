@@ -33,7 +33,6 @@ type process struct {
 type disk struct {
 	fs     *vfs.MemFS
 	latest time.Duration // longest that a commit takes, for now
-	broken bool          // what is written next fails
 }
 
 func newDisk() *disk { return &disk{fs: vfs.NewCrashableMem(), latest: 2 * time.Millisecond} }
