@@ -84,6 +84,10 @@ type Options struct {
 	// else does: it saves waking another goroutine, and Commit and Update wait for
 	// the disk. For a store whose one important writer writes one at a time.
 	Lead bool
+
+	// noStats is for tests that leave a damaged store open: Pebble's collector of
+	// statistics tries a table that it cannot open again and again, without a pause.
+	noStats bool
 }
 
 // DB is the store. Its methods may be called by any goroutine.

@@ -109,6 +109,7 @@ func (d *DB) openPebble() (err error) {
 		MaxOpenFiles:                256,
 		Logger:                      quietLogger{d},
 		EventListener:               d.listener(),
+		DisableTableStats:           d.opts.noStats,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most ids looked up are new
