@@ -252,7 +252,8 @@ func TestProgressComesBackAsItWent(t *testing.T) {
 func TestLostOnce(t *testing.T) {
 	data, answers, event := gather([]carried{
 		{data: []ring.Seq{3, 1}, answers: []ring.Seq{2}, firstEvent: 9},
-		{data: []ring.Seq{1, 3}, answers: []ring.Seq{2, 1}, firstEvent: 7}, {},
+		{data: []ring.Seq{1, 3}, answers: []ring.Seq{2, 1}, firstEvent: 7},
+		{},
 	})
 	if !slices.Equal(data, []ring.Seq{1, 3}) || !slices.Equal(answers, []ring.Seq{1, 2}) || event != 7 {
 		t.Errorf("data %v, answers %v, event %d", data, answers, event)
