@@ -101,6 +101,9 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := Check(cfg); err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
 	if e.dialer == nil {
 		if e.dialer, err = networkDialer(cfg); err != nil {
 			return nil, err

@@ -37,6 +37,28 @@ func complete(s config.SMSC) config.SMSC {
 	return s
 }
 
+// Check says what the protocol cannot do of what the configuration asks of it: a
+// *config.Error without a file.
+func Check(cfg config.Edge) error {
+	protocol, err := protocolNamed(cfg.SMSC.Protocol)
+	if err != nil {
+		return &config.Error{Key: "smsc.protocol", Problem: err.Error()}
+	}
+	if protocol.Check == nil {
+		return nil
+	}
+	for i, b := range cfg.SMSC.Binds {
+		one := cfg.SMSC
+		one.Binds = []config.Bind{b}
+		for _, s := range sessions(one, protocol) {
+			if err := protocol.Check(s.Machine); err != nil {
+				return &config.Error{Key: fmt.Sprintf("smsc.binds[%d]", i), Problem: err.Error()}
+			}
+		}
+	}
+	return nil
+}
+
 // sessions lists the logins at the SMSC. Their names stand in the journal.
 func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
 	var all []session.Config

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ringway-im/ringway/nodes/config"
+	"github.com/ringway-im/ringway/nodes/edge"
 )
 
 type configCmd struct {
@@ -19,13 +21,47 @@ func (c *configCheckCmd) Run(to streams) error {
 	file := c.Hub
 	var err error
 	if file != "" {
-		_, err = config.LoadHub(file)
+		_, err = loadHub(file)
 	} else {
 		file = c.Edge
-		_, err = config.LoadEdge(file)
+		_, err = loadEdge(file)
 	}
 	if err == nil {
 		fmt.Fprintf(to.out, "%s: good\n", file)
+	}
+	return err
+}
+
+// loadEdge reads an edge's file and asks its SMSC's protocol about it.
+func loadEdge(file string) (*config.Edge, error) {
+	cfg, err := config.LoadEdge(file)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, inFile(file, edge.Check(*cfg))
+}
+
+// loadHub reads a hub's file and those of the edges in its process.
+func loadHub(file string) (*config.Hub, error) {
+	cfg, err := config.LoadHub(file)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range cfg.Edges {
+		if e.LocalEdge == nil {
+			continue
+		}
+		if err := inFile(e.Local, edge.Check(*e.LocalEdge)); err != nil {
+			return nil, err
+		}
+	}
+	return cfg, nil
+}
+
+func inFile(file string, err error) error {
+	var bad *config.Error
+	if errors.As(err, &bad) {
+		bad.File = file
 	}
 	return err
 }

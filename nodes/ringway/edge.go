@@ -19,7 +19,7 @@ type edgeCmd struct {
 
 // Run serves until a signal.
 func (c *edgeCmd) Run(to streams) error {
-	cfg, err := config.LoadEdge(c.Config)
+	cfg, err := loadEdge(c.Config)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type hubCmd struct {
 
 // Run serves until a signal.
 func (c *hubCmd) Run(to streams) error {
-	cfg, err := config.LoadHub(c.Config)
+	cfg, err := loadHub(c.Config)
 	if err != nil {
 		return err
 	}

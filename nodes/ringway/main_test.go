@@ -29,6 +29,15 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(postgres, []byte("store: {driver: postgres, dsn: 'postgres://x'}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	local := filepath.Join(dir, "local.yaml")
+	contrary := "edges: [{id: e-1, prefixes: ['+63'], number: '63', local: contrary.yaml}]\n"
+	if err := os.WriteFile(local, []byte(contrary), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contrary = "id: e-1\nsmsc: {protocol: smpp, binds: [{address: '127.0.0.1:1', user: sixteen-letters-, password: p}]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "contrary.yaml"), []byte(contrary), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ca := filepath.Join(dir, "pki")
 	tests := []struct {
 		args     string
@@ -45,6 +54,8 @@ func TestRun(t *testing.T) {
 		{"config check --hub " + good, 0, "good.yaml: good", ""},
 		{"config check --hub " + bad, 2, "", "bad.yaml:1: htpp: unknown key; did you mean http?"},
 		{"config check --edge " + dir + "/none.yaml", 2, "", "no such file"},
+		{"config check --hub " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: the user (system_id) has 16 characters"},
+		{"hub --config " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: the user (system_id) has 16 characters"},
 		{"config check", 2, "", "--hub=FILE or --edge=FILE"},
 		{"nonsense", 2, "", "nonsense"},
 		{"demo --protocol ucp", 2, "", "must be one of"},
