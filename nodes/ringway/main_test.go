@@ -34,7 +34,7 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(local, []byte(contrary), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	contrary = "id: e-1\nsmsc: {protocol: smpp, binds: [{address: '127.0.0.1:1', user: sixteen-letters-, password: p}]}\n"
+	contrary = "id: e-1\nsmsc: {protocol: smpp, binds: [{address: '127.0.0.1:1', user: u, password: p}], quirks: {fates: {'0': temporary}}}\n"
 	if err := os.WriteFile(filepath.Join(dir, "contrary.yaml"), []byte(contrary), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +54,8 @@ func TestRun(t *testing.T) {
 		{"config check --hub " + good, 0, "good.yaml: good", ""},
 		{"config check --hub " + bad, 2, "", "bad.yaml:1: htpp: unknown key; did you mean http?"},
 		{"config check --edge " + dir + "/none.yaml", 2, "", "no such file"},
-		{"config check --hub " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: the user (system_id) has 16 characters"},
-		{"hub --config " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: the user (system_id) has 16 characters"},
+		{"config check --hub " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: status 0 is success"},
+		{"hub --config " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: status 0 is success"},
 		{"config check", 2, "", "--hub=FILE or --edge=FILE"},
 		{"nonsense", 2, "", "nonsense"},
 		{"demo --protocol ucp", 2, "", "must be one of"},
