@@ -59,7 +59,15 @@ type device struct {
 	pending  uint64 // pending messages up to here are done with
 	until    uint64 // pending ends here
 	credit   bool
+	read     time.Time // when it last asked the store
+	resting  bool      // and when it asks again is set
 }
+
+// rest is how long a device lets events gather between two questions to the store:
+// a busy sender's stream otherwise asks for each of his messages' states alone.
+const rest = 10 * time.Millisecond
+
+type rested struct{}
 
 func (d *device) Receive(ctx actor.Context) {
 	switch ctx.Message().(type) {
@@ -71,12 +79,30 @@ func (d *device) Receive(ctx actor.Context) {
 		d.push(ctx)
 	case More:
 		d.credit = true
+		d.pushRested(ctx)
+	case wake:
+		d.pushRested(ctx)
+	case rested:
+		d.resting = false
 		d.push(ctx)
-	case wake, retryDue:
+	case retryDue:
 		d.push(ctx)
 	case *actor.Stopped:
 		d.cfg.Detached()
 	}
+}
+
+// pushRested is push, not too soon after the last time.
+func (d *device) pushRested(ctx actor.Context) {
+	if d.resting {
+		return
+	}
+	if wait := rest - time.Since(d.read); wait > 0 {
+		d.resting = true
+		later(ctx, wait, rested{})
+		return
+	}
+	d.push(ctx)
 }
 
 // push delivers the next batch if there is credit for it and something to show.
@@ -84,7 +110,11 @@ func (d *device) push(ctx actor.Context) {
 	if !d.credit {
 		return
 	}
+	d.read = time.Now()
 	events, again, err := d.next()
+	if len(events) == d.clients.Batch {
+		d.read = time.Time{} // there is more: no rest
+	}
 	if err != nil {
 		d.clients.Log.Error("reading events", zap.String("user", d.user), zap.Error(err))
 		later(ctx, retryAfter, retryDue{})
