@@ -330,18 +330,38 @@ func TestHelloOfAnotherInstanceIsRefused(t *testing.T) {
 	})
 }
 
-// A supervisor stops although a synchronisation is under way.
-func TestSupervisorStopsWhileSynchronising(t *testing.T) {
+// A session may ask before its node knows the edge: its link comes up all the same.
+func TestSupervisorAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		system, started := probe.System(t), 0
+		system, asked, started := probe.System(t), 0, 0
+		session := probe.New(t, system)
 		supervisor := system.Root.Spawn(NewSupervisor(SupervisorConfig{Log: zap.NewNop(), Sync: func(string, *actor.PID, uint64) *actor.Props {
-			started++
-			return actor.PropsFromFunc(func(actor.Context) {})
+			if asked++; asked < 3 {
+				return nil
+			}
+			return actor.PropsFromFunc(func(ctx actor.Context) {
+				if _, ok := ctx.Message().(*actor.Started); ok {
+					started++
+				}
+			})
 		}}))
-		system.Root.Send(supervisor, &Interrupted{Edge: "e"})
+		session.Tell(supervisor, &Interrupted{Edge: "e", Session: session.PID()})
+		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if err := system.Root.StopFuture(supervisor).Wait(); err != nil || started != 1 {
-			t.Errorf("%v; %d synchronisations were started", err, started)
+		if asked != 3 || started != 1 {
+			t.Errorf("asked %d times, started %d; want 3 and 1", asked, started)
+		}
+		asked = 0
+		session.Tell(supervisor, &Interrupted{Edge: "e", Session: session.PID()})
+		synctest.Wait()
+		system.Root.Stop(session.PID())
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if asked != 1 {
+			t.Errorf("asked %d times for a session that has stopped; want once, before", asked)
+		}
+		if err := system.Root.StopFuture(supervisor).Wait(); err != nil {
+			t.Error(err)
 		}
 	})
 }
