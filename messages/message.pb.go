@@ -144,7 +144,7 @@ func (Message_Kind) EnumDescriptor() ([]byte, []int) {
 }
 
 // Message is one whole text on its way between a person and a handset. It is
-// its id: minted with the first sync to disk, never changed (DESIGN I2).
+// its id: minted with the first sync to disk, never changed (invariant I2).
 type Message struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Id                []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // 16 octets
@@ -392,7 +392,7 @@ func (x *PartState) GetSmscId() string {
 }
 
 // Result is what the receiver of a slot answers downstream of Confirmed: it
-// has durably taken over all that remains to be done (DESIGN I3).
+// has durably taken over all that remains to be done (invariant I3).
 type Result struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	State             State                  `protobuf:"varint,1,opt,name=state,proto3,enum=ringway.v1.State" json:"state,omitempty"` // PROCESSED, DEFERRED, UNKNOWN, FAILED or EXPIRED
@@ -478,7 +478,7 @@ func (x *Result) GetPossibleDuplicate() bool {
 }
 
 // Event is a fact about a message that is learnt after its slot was answered,
-// or beside it (DESIGN I13): numbered, durable, applied by rank any number of
+// or beside it (invariant I13): numbered, durable, applied by rank any number of
 // times.
 type Event struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -679,7 +679,7 @@ func (x *Receipt) GetSmscCode() string {
 	return ""
 }
 
-// Doubt: a part was submitted and never answered (DESIGN I7, I15).
+// Doubt: a part was submitted and never answered (invariants I7, I15).
 type Doubt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Part          uint32                 `protobuf:"varint,1,opt,name=part,proto3" json:"part,omitempty"`

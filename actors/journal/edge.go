@@ -27,7 +27,7 @@ type Edge interface {
 }
 
 // StatusLog is what the hub is told about messages beside their slots' results
-// (DESIGN I13): events numbered from 1 without gaps, kept until trimmed.
+// (invariant I13): events numbered from 1 without gaps, kept until trimmed.
 type StatusLog interface {
 	// LastEvent is the highest number ever given, and durable.
 	LastEvent() uint64
@@ -63,7 +63,7 @@ type Task struct {
 	Parts     []PartDone // the first ones, decided; the next to submit is Parts[len]
 	Attempts  uint32     // submits so far, of all parts
 	// Intent names the session on which the next part may have been submitted
-	// and has no outcome; "": none (DESIGN I15).
+	// and has no outcome; "": none (invariant I15).
 	Intent   string
 	Doubled  bool      // a part was submitted again after a doubt
 	Deferred bool      // in the retry queue: its slot has been answered

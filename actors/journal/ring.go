@@ -4,7 +4,7 @@
 // Every write takes a done function. It runs once, on a goroutine of the
 // store's, after the write is on disk (fsync) or has failed; it must not
 // block: actors send themselves a message in it. Nothing is acknowledged to
-// anybody before done ran without error (DESIGN I5). Writes of one caller are
+// anybody before done ran without error (invariant I5). Writes of one caller are
 // applied in the order of the calls.
 package journal
 
@@ -37,7 +37,7 @@ type Entry struct {
 }
 
 // Origin is the durable side of a sender's ring: the queue behind it and the
-// assignment of sequences (DESIGN I10, I14).
+// assignment of sequences (invariants I10, I14).
 type Origin interface {
 	// Load returns where the ring stood. Called once, before anything else.
 	Load() (OriginState, error)

@@ -234,7 +234,7 @@ func (b *buffer) onLost(ctx actor.Context, m *AgainLost) {
 }
 
 // onAskAgain repairs what should never happen: a sequence that was sent over
-// living stripes long ago and is not confirmed (DESIGN I4).
+// living stripes long ago and is not confirmed (invariant I4).
 func (b *buffer) onAskAgain(ctx actor.Context, m *AskAgain) {
 	if !b.up {
 		return

@@ -6,7 +6,7 @@ import (
 	"github.com/ringway-im/ringway/messages"
 )
 
-// What follows decides who may speak (DESIGN I4, I8): pure, so that a search over
+// What follows decides who may speak (invariants I4, I8): pure, so that a search over
 // all states can ask the same questions as the actors.
 
 // CheckFrame refuses a frame of another epoch than this link's.

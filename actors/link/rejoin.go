@@ -17,7 +17,7 @@ import (
 // stand where the other remembers. Resynchronisation refuses that. Here the hub's
 // synchronisation first has the hub's journal adapt to what the edge holds, then
 // tells the edge how to go on; the edge takes that into its journal, starts its rings
-// anew, and says an ordinary Hello (DESIGN section 4, "Restored from a backup").
+// anew, and says an ordinary Hello.
 //
 //	edge                          hub
 //	 │ ──── Hello ────────────────▶ │ does not go on where the journal does

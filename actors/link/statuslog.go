@@ -20,7 +20,7 @@ type StatusLogConfig struct {
 }
 
 // NewStatusLog returns the props of the actor that sends the edge's durable
-// status events to the hub, in order, and trims what the hub has (DESIGN I13).
+// status events to the hub, in order, and trims what the hub has (invariant I13).
 func NewStatusLog(cfg StatusLogConfig) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor { return &statusLog{cfg: cfg} })
 }

@@ -63,7 +63,7 @@ func (m *Mirror) Restore(released Seq, held []Restored) (handOn []Seq, err error
 func (m *Mirror) Pointers() Pointers { return m.p }
 
 // Accept decides on an arriving sequence. Seeing s+size says that s is released
-// (DESIGN I12).
+// (invariant I12).
 func (m *Mirror) Accept(seq Seq, id ID) (Verdict, error) {
 	if seq == 0 {
 		return Stale, fmt.Errorf("%w: sequence 0", ErrOverrun)

@@ -539,7 +539,7 @@ func TestNothingAPeerSaysPanics(t *testing.T) {
 	})
 }
 
-// ---- one test for each invariant (DESIGN)
+// ---- one test for each invariant
 
 func filled(size int) *Ring {
 	r := New(size)

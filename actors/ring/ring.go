@@ -1,4 +1,4 @@
-// Package ring is the arithmetic of mirrored rings (DESIGN section 2): which
+// Package ring is the arithmetic of mirrored rings: which
 // text takes which slot, which pointers move, what is resent and what is
 // accepted. It is pure: no actor, clock or IO; it holds no message, only ids.
 //
@@ -127,7 +127,7 @@ func (r *Ring) Pointers() Pointers { return r.p }
 // Next is the sequence that the next Retrieve must have.
 func (r *Ring) Next() Seq { return r.p.LastRetrieved + 1 }
 
-// Free is how many messages may be retrieved now (DESIGN I1, I12).
+// Free is how many messages may be retrieved now (invariants I1, I12).
 func (r *Ring) Free() int { return int(r.p.LastProcessed + r.size - r.p.LastRetrieved) }
 
 // Retrieve fills the next slot with a message whose assignment is durable.

@@ -6,7 +6,7 @@
 //	│   └── session  ...           stopped and replaced when it fails
 //	└── inlet        what comes from the handsets: reassembly, redelivery, receipts
 //
-// The life of one part on its way down (DESIGN I7, I15): what stands in one line
+// The life of one part on its way down (invariants I7, I15): what stands in one line
 // with "sync" is one commit.
 //
 //	slot      outlet                        session      SMSC

@@ -65,7 +65,7 @@ func measureBare(ctx context.Context, o options, direction string, receipts bool
 	defer cancel()
 	b := &bare{protocol: protocolOf(o.protocol)}
 	b.machine = b.protocol.New(smsc.Config{
-		User: "bare", Mode: "transceiver", Window: 1, KeepAlive: time.Hour, ResponseTimeout: time.Hour, LoginTimeout: time.Hour,
+		User: "bare", Password: "bare", Mode: "transceiver", Window: 1, KeepAlive: time.Hour, ResponseTimeout: time.Hour, LoginTimeout: time.Hour,
 	})
 	if b.journal, err = os.Create(filepath.Join(o.dir, "bare")); err != nil {
 		return 0, err

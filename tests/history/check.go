@@ -13,7 +13,7 @@ type Rule string
 // The rules.
 const (
 	// Lost: a message was acknowledged, and is neither with the SMSC or in the
-	// inbox, nor was its sender told that it failed or expired (DESIGN I5).
+	// inbox, nor was its sender told that it failed or expired (invariant I5).
 	Lost Rule = "lost"
 	// Doubled: the SMSC took a part twice although the first copy was not in
 	// doubt, or a person got one message under two ids although it was handed

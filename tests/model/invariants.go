@@ -8,7 +8,7 @@ import (
 	"github.com/ringway-im/ringway/actors/ring"
 )
 
-// Invariant is a sentence of DESIGN as a predicate over every state.
+// Invariant is a sentence of docs/invariants.md as a predicate over every state.
 type Invariant struct {
 	Name     string
 	Sentence string
@@ -39,7 +39,7 @@ func (m *Model) Check(names ...string) func(*world) error {
 	}
 }
 
-// Invariants in the order of DESIGN.
+// Invariants in the order of docs/invariants.md.
 var Invariants = []Invariant{
 	{"I1", "A slot takes a new message only when its last one is Processed.", func(m *Model, w *world) string {
 		for seq := uint8(m.Slots) + 1; seq <= w.last; seq++ {

@@ -202,7 +202,7 @@ func (u up) Notify(wake func()) {
 	}
 }
 
-// orderKey on the way up is handset and addressee (DESIGN I14).
+// orderKey on the way up is handset and addressee (invariant I14).
 func orderKey(m *messages.Message) string { return m.GetFrom() + "\x00" + m.GetTo() }
 
 func encodeEntry(ring messages.Ring, e journal.Entry) ([]byte, error) {
