@@ -180,13 +180,22 @@ type logFormat struct {
 
 const logBlock = 32 << 10
 
+// header is the length of what stands before a chunk's payload. A block's rest that
+// is shorter than that is filled with zeros.
+func (f logFormat) header() int {
+	if f.wal {
+		return 19
+	}
+	return 7
+}
+
 // chunk returns the length of the chunk at this place; 0: there is none. A first one
 // begins a record; synced is up to where the log was on disk when it was written.
 func (f logFormat) chunk(log []byte, at int) (length int, first bool, synced int) {
 	rest := log[at:min(len(log), at-at%logBlock+logBlock)]
-	header, types := 7, byte(0) // full, first, middle, last are types 1 to 4,
+	header, types := f.header(), byte(0) // full, first, middle, last are types 1 to 4,
 	if f.wal {
-		header, types = 19, 8 // and 9 to 12
+		types = 8 // and 9 to 12
 	}
 	if len(rest) < header || rest[6] <= types || rest[6] > types+4 {
 		return 0, false, 0
@@ -209,7 +218,7 @@ func (f logFormat) chunk(log []byte, at int) (length int, first bool, synced int
 // could: the log's end, and a torn write, could not.
 func (f logFormat) broken(log []byte) (at int, damaged bool) {
 	for at < len(log) {
-		if left := logBlock - at%logBlock; left < 7 {
+		if left := logBlock - at%logBlock; left < f.header() {
 			at += left
 			continue
 		}
