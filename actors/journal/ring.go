@@ -24,6 +24,8 @@ var (
 	// ErrSpace: the disk is nearly full; nothing was written. What was taken on
 	// before is still written; try again when there is room.
 	ErrSpace = errors.New("journal: the disk is nearly full")
+	// ErrNoLease: this node has no running lease, so that it may own nothing.
+	ErrNoLease = errors.New("journal: this node has no running lease")
 	// ErrFailed: the disk failed; nothing further will be written.
 	ErrFailed = errors.New("journal: storage has failed")
 )
