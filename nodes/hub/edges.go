@@ -4,77 +4,45 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
 
-	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/actors/link"
 	"github.com/ringway-im/ringway/cluster/linkrpc"
-	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/config"
 	edgenode "github.com/ringway-im/ringway/nodes/edge"
 	nodemetrics "github.com/ringway-im/ringway/nodes/metrics"
 	"github.com/ringway-im/ringway/nodes/pki"
 )
 
-// This file is the hub's end of each edge: claim, router, rings, link session,
-// and the port that edges dial.
+// This file is where edges meet the hub: which of them have their rings here, and
+// the port that they dial.
 
 // edge is a configured edge whose rings this hub owns.
 type edge struct {
-	cfg                             config.HubEdge
-	rings                           journal.Rings
-	router                          *actor.PID
-	session, buffer, mirror, events *actor.PID
-	local                           *edgenode.Edge // inside this process; nil: it dials in
+	cfg                                     config.HubEdge
+	rings                                   journal.Rings
+	session, buffer, mirror, events, router *actor.PID // children of its ring
 }
 
-// startEdges claims each edge's rings, starts what serves them, and opens the
-// link port.
+// startEdges claims each edge's rings and opens the link port.
 func (h *Hub) startEdges() error {
 	h.supervisor = h.system.Root.Spawn(link.NewSupervisor(link.SupervisorConfig{Sync: h.sync, Log: h.log}))
 	for _, cfg := range h.cfg.Edges {
-		rings, err := h.store.Claim(cfg.ID)
-		if err != nil {
-			return fmt.Errorf("hub: claiming the rings of edge %s: %w", cfg.ID, h.failed(err))
+		begun := make(chan error, 1)
+		h.rings = append(h.rings, h.system.Root.Spawn(newRing(h, cfg, func(err error) { begun <- err })))
+		if err := <-begun; err != nil {
+			return err
 		}
-		e := &edge{cfg: cfg, rings: rings}
-		e.router = h.startRouter(e)
-		h.startLink(e)
-		h.mu.Lock()
-		h.edges = append(h.edges, e)
-		h.mu.Unlock()
-		// Only now: the session makes the supervisor ask for this edge at once.
-		h.system.Root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: e.events})
 		if cfg.LocalEdge != nil {
-			if err := h.startLocal(e); err != nil {
+			if err := h.startLocal(cfg); err != nil {
 				return fmt.Errorf("hub: edge %s in this process: %w", cfg.ID, err)
 			}
 		}
 	}
 	return h.listenLink()
-}
-
-// startLink spawns the link session and the ring actors of an edge; Attach has
-// them begin.
-func (h *Hub) startLink(e *edge) {
-	root, slots, log := h.system.Root, e.cfg.Ring.Slots, h.log.With(zap.String("edge", e.cfg.ID))
-	m := nodemetrics.Link(h.registerer, e.cfg.ID)
-	e.session = root.Spawn(link.NewSession(link.SessionConfig{
-		Edge: e.cfg.ID, Sends: messages.Ring_DOWN, Supervisor: h.supervisor, Metrics: m, Log: log, Flush: -1,
-	}))
-	e.buffer = root.Spawn(link.NewBuffer(link.BufferConfig{
-		Ring: messages.Ring_DOWN, Slots: slots, Journal: e.rings.Down(), Session: e.session, Metrics: m, Log: log,
-	}))
-	e.mirror = root.Spawn(link.NewMirror(link.MirrorConfig{
-		Ring: messages.Ring_UP, Slots: slots, Journal: e.rings.Up(), Session: e.session, Next: e.router, Metrics: m, Log: log,
-	}))
-	e.events = root.Spawn(link.NewApplier(link.ApplierConfig{
-		Edge: e.cfg.ID, Session: e.session, Apply: e.rings.Apply, Applied: e.rings.Applied, Log: log,
-	}))
 }
 
 // sync makes a synchronisation actor for the supervisor.
@@ -94,21 +62,21 @@ func (h *Hub) sync(id string, session *actor.PID, gen uint64) *actor.Props {
 }
 
 // startLocal runs an edge inside this process, over stripes that are actors.
-func (h *Hub) startLocal(e *edge) error {
-	id := e.cfg.ID
-	dialer := linkrpc.NewLocalDialer(func() (*actor.PID, bool) { return h.session(id) })
-	cfg := *e.cfg.LocalEdge
+func (h *Hub) startLocal(of config.HubEdge) error {
+	dialer := linkrpc.NewLocalDialer(func() (*actor.PID, bool) { return h.session(of.ID) })
+	cfg := *of.LocalEdge
 	cfg.Hubs, cfg.Link.Stripes = []string{"local"}, 1
-	var err error
-	e.local, err = edgenode.New(cfg, edgenode.WithDialer(dialer), edgenode.WithLogger(h.log), edgenode.WithRegisterer(h.registerer), edgenode.WithActorSystem(h.system))
-	if err == nil {
-		go func() {
-			if err := e.local.Failed(); err != nil {
-				h.die(err)
-			}
-		}()
+	local, err := edgenode.New(cfg, edgenode.WithDialer(dialer), edgenode.WithLogger(h.log), edgenode.WithRegisterer(h.registerer), edgenode.WithActorSystem(h.system))
+	if err != nil {
+		return err
 	}
-	return err
+	h.locals = append(h.locals, local)
+	go func() {
+		if err := local.Failed(); err != nil {
+			h.die(err)
+		}
+	}()
+	return nil
 }
 
 // listenLink opens the port that edges dial; none is configured where all are
@@ -146,15 +114,26 @@ func (h *Hub) LinkAddr() net.Addr {
 	return h.linkListener.Addr()
 }
 
+// own notes that this hub serves an edge's rings from now on.
+func (h *Hub) own(e *edge) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.edges[e.cfg.ID] = e
+}
+
+// disown notes that it no longer does.
+func (h *Hub) disown(e *edge) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.edges[e.cfg.ID] == e {
+		delete(h.edges, e.cfg.ID)
+	}
+}
+
 func (h *Hub) owned(id string) *edge {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, e := range h.edges {
-		if e.cfg.ID == id {
-			return e
-		}
-	}
-	return nil
+	return h.edges[id]
 }
 
 // session finds the link session of an edge.
@@ -165,98 +144,26 @@ func (h *Hub) session(id string) (*actor.PID, bool) {
 	return nil, false
 }
 
-// stopEdges stops them again, the link first.
+// stopEdges stops them again: edges of this process, the link, the supervisor,
+// the rings.
 func (h *Hub) stopEdges() {
-	h.mu.Lock()
-	edges := h.edges
-	h.edges = nil
-	h.mu.Unlock()
-	for _, e := range edges {
-		if e.local != nil {
-			if err := e.local.Close(); err != nil {
-				h.log.Warn("local edge did not close", zap.String("edge", e.cfg.ID), zap.Error(err))
-			}
+	for _, local := range h.locals {
+		if err := local.Close(); err != nil {
+			h.log.Warn("local edge did not close", zap.Error(err))
 		}
 	}
 	if h.link != nil {
 		h.link.Stop()
 	}
-	var pids []*actor.PID
+	pids := h.rings
 	if h.supervisor != nil {
-		pids = append(pids, h.supervisor)
-	}
-	for _, e := range edges {
-		pids = append(pids, e.session, e.buffer, e.mirror, e.events, e.router)
+		pids = append([]*actor.PID{h.supervisor}, pids...)
 	}
 	for _, pid := range pids {
 		if err := h.system.Root.StopFuture(pid).Wait(); err != nil {
 			h.log.Warn("actor did not stop", zap.Stringer("pid", pid), zap.Error(err))
 		}
 	}
-}
-
-// startRouter starts what takes messages.HandOn from the edge's up mirror.
-func (h *Hub) startRouter(e *edge) *actor.PID {
-	return h.system.Root.Spawn(hubactors.NewRouter(hubactors.RouterConfig{
-		Edge: e.cfg.ID, Service: e.cfg.Number, Rings: e.rings, Now: h.now, Routed: h.metrics.routed, Log: h.log,
-		Exists: func(name string) (bool, error) {
-			_, ok, err := h.store.User(name)
-			return ok, h.failed(err)
-		},
-	}))
-}
-
-// ownEdges shows the rings of the configured edges.
-type ownEdges struct{ hub *Hub }
-
-func (o ownEdges) Rings() []EdgeRings {
-	all := []EdgeRings{}
-	for _, cfg := range o.hub.cfg.Edges {
-		all = append(all, o.view(cfg, messages.Ring_RING_UNSPECIFIED))
-	}
-	return all
-}
-
-func (o ownEdges) Ring(id string, ring messages.Ring) (EdgeRings, bool) {
-	cfg, ok := o.hub.edge(id)
-	if !ok {
-		return EdgeRings{}, false
-	}
-	return o.view(cfg, ring), true
-}
-
-// view asks the actors for a picture; with a ring named, that one has sequences.
-func (o ownEdges) view(cfg config.HubEdge, ring messages.Ring) EdgeRings {
-	v := EdgeRings{ID: cfg.ID, Link: LinkUnknown}
-	e := o.hub.owned(cfg.ID)
-	if e == nil {
-		return v
-	}
-	v.Owner, v.Epoch, v.Link = o.hub.name, e.rings.Epoch(), LinkInterrupted
-	l, err := ask[*link.LinkState](o.hub.system, e.session, &link.GetLink{})
-	if err != nil {
-		return v
-	}
-	v.Link, v.Synchronising, v.EdgeAsOf = LinkState(l.State), l.Synchronising, l.PeerAsOf
-	for _, r := range l.Peer {
-		if r.Ring == messages.Ring_DOWN {
-			v.Edge.Down = r
-		} else {
-			v.Edge.Up = r
-		}
-	}
-	v.Hub.Down, _ = ask[*messages.RingState](o.hub.system, e.buffer, &link.GetState{Sequences: ring == messages.Ring_DOWN})
-	v.Hub.Up, _ = ask[*messages.RingState](o.hub.system, e.mirror, &link.GetState{Sequences: ring == messages.Ring_UP})
-	return v
-}
-
-func ask[T any](system *actor.ActorSystem, pid *actor.PID, question any) (T, error) {
-	r, err := system.Root.RequestFuture(pid, question, time.Second).Result()
-	if err != nil {
-		var none T
-		return none, fmt.Errorf("hub: %T: %w", question, err)
-	}
-	return r.(T), nil
 }
 
 // die ends Run with an error.

@@ -33,6 +33,7 @@ import (
 	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/nodes/actorlog"
 	"github.com/ringway-im/ringway/nodes/config"
+	edgenode "github.com/ringway-im/ringway/nodes/edge"
 )
 
 // Option changes how a hub is made.
@@ -111,12 +112,14 @@ type Hub struct {
 	mu            sync.Mutex
 	notReady      map[string]error
 	closed        bool
-	edges         []*edge
+	edges         map[string]*edge // whose rings this hub serves
 	subscriptions map[*Subscription]bool
 
 	startOnce    sync.Once
 	startErr     error
 	supervisor   *actor.PID
+	rings        []*actor.PID     // of a hub alone
+	locals       []*edgenode.Edge // inside this process
 	link         *linkrpc.Server
 	linkListener net.Listener
 }
@@ -128,7 +131,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, passwordCost: bcrypt.DefaultCost, fatal: make(chan error, 1), subscriptions: map[*Subscription]bool{}, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
+	h := &Hub{cfg: cfg, log: zap.NewNop(), now: time.Now, passwordCost: bcrypt.DefaultCost, fatal: make(chan error, 1), edges: map[string]*edge{}, subscriptions: map[*Subscription]bool{}, notReady: map[string]error{"run": errors.New("hub: Run has not been called")}}
 	h.route = h.longestPrefix
 	for _, option := range options {
 		option(h)

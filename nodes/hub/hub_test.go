@@ -171,7 +171,7 @@ func (h *Hub) dial(t *testing.T, system *actor.ActorSystem, cfg config.HubEdge, 
 		t.Fatal(err)
 	}
 	e := &edge{cfg: cfg, rings: rings}
-	e.router = h.startRouter(e)
+	e.router = system.Root.Spawn(newRouter(h, cfg, rings))
 	return &line{t: t, edge: e, slot: probe.New(t, system), number: number}
 }
 

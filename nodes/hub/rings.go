@@ -1,9 +1,14 @@
 package hub
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/ringway-im/ringway/actors/link"
 	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/config"
 )
 
 // LinkState is how the link to an edge stands.
@@ -47,4 +52,57 @@ func (h *Hub) Rings() []EdgeRings { return h.views.Rings() }
 // Ring shows one edge's.
 func (h *Hub) Ring(edge string, ring messages.Ring) (EdgeRings, bool) {
 	return h.views.Ring(edge, ring)
+}
+
+// ownEdges shows the rings of the configured edges.
+type ownEdges struct{ hub *Hub }
+
+func (o ownEdges) Rings() []EdgeRings {
+	all := []EdgeRings{}
+	for _, cfg := range o.hub.cfg.Edges {
+		all = append(all, o.view(cfg, messages.Ring_RING_UNSPECIFIED))
+	}
+	return all
+}
+
+func (o ownEdges) Ring(id string, ring messages.Ring) (EdgeRings, bool) {
+	cfg, ok := o.hub.edge(id)
+	if !ok {
+		return EdgeRings{}, false
+	}
+	return o.view(cfg, ring), true
+}
+
+// view asks the actors for a picture; with a ring named, that one has sequences.
+func (o ownEdges) view(cfg config.HubEdge, ring messages.Ring) EdgeRings {
+	v := EdgeRings{ID: cfg.ID, Link: LinkUnknown}
+	e := o.hub.owned(cfg.ID)
+	if e == nil {
+		return v
+	}
+	v.Owner, v.Epoch, v.Link = o.hub.name, e.rings.Epoch(), LinkInterrupted
+	l, err := ask[*link.LinkState](o.hub.system, e.session, &link.GetLink{})
+	if err != nil {
+		return v
+	}
+	v.Link, v.Synchronising, v.EdgeAsOf = LinkState(l.State), l.Synchronising, l.PeerAsOf
+	for _, r := range l.Peer {
+		if r.Ring == messages.Ring_DOWN {
+			v.Edge.Down = r
+		} else {
+			v.Edge.Up = r
+		}
+	}
+	v.Hub.Down, _ = ask[*messages.RingState](o.hub.system, e.buffer, &link.GetState{Sequences: ring == messages.Ring_DOWN})
+	v.Hub.Up, _ = ask[*messages.RingState](o.hub.system, e.mirror, &link.GetState{Sequences: ring == messages.Ring_UP})
+	return v
+}
+
+func ask[T any](system *actor.ActorSystem, pid *actor.PID, question any) (T, error) {
+	r, err := system.Root.RequestFuture(pid, question, time.Second).Result()
+	if err != nil {
+		var none T
+		return none, fmt.Errorf("hub: %T: %w", question, err)
+	}
+	return r.(T), nil
 }

@@ -1,0 +1,128 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
+
+	hubactors "github.com/ringway-im/ringway/actors/hub"
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/actors/link"
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/config"
+	nodemetrics "github.com/ringway-im/ringway/nodes/metrics"
+)
+
+// newRing returns the props of the actor that has one edge's rings at this hub.
+// begun, where there is one, is called once: with the error that a hub alone
+// cannot start with, or nil when the rings are served.
+func newRing(h *Hub, cfg config.HubEdge, begun func(error)) *actor.Props {
+	return actor.PropsFromProducer(func() actor.Actor { return &ring{hub: h, cfg: cfg, begun: begun} })
+}
+
+// ring claims the rings of an edge and is the parent of all that serves them
+// here: link session, buffer, mirror, applier and router. With it all of them end.
+//
+//	claiming ──claimed──▶ serving ──Stop──▶ ended
+type ring struct {
+	hub   *Hub
+	cfg   config.HubEdge
+	begun func(error)
+	edge  *edge // nil: not claimed yet
+}
+
+// claimed is the store's word.
+type claimed struct {
+	rings journal.Rings
+	err   error
+}
+
+type claimDue struct{}
+
+// claimAgain is how soon a hub asks for rings again that another owned just now.
+const claimAgain = 50 * time.Millisecond
+
+func (r *ring) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *actor.Started, claimDue:
+		r.claim(ctx)
+	case *claimed:
+		r.onClaimed(ctx, m)
+	case *actor.Stopping:
+		if r.edge != nil {
+			r.hub.disown(r.edge)
+		}
+	}
+}
+
+// claim asks the store, which waits for its disk or its database.
+func (r *ring) claim(ctx actor.Context) {
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	go func() {
+		rings, err := r.hub.store.Claim(r.cfg.ID)
+		root.Send(self, &claimed{rings, err})
+	}()
+}
+
+func (r *ring) onClaimed(ctx actor.Context, m *claimed) {
+	if m.err != nil {
+		r.onRefused(ctx, m.err)
+		return
+	}
+	r.serve(ctx, m.rings)
+	if r.begun != nil {
+		r.begun(nil)
+	}
+}
+
+func (r *ring) onRefused(ctx actor.Context, err error) {
+	if r.begun != nil {
+		r.begun(fmt.Errorf("hub: claiming the rings of edge %s: %w", r.cfg.ID, r.hub.failed(err)))
+		return
+	}
+	wait := claimAgain
+	if owned := new(journal.OwnedError); !errors.As(err, &owned) {
+		r.hub.log.Warn("rings could not be claimed: trying again", zap.String("edge", r.cfg.ID), zap.Error(err))
+		wait = time.Second
+	}
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	time.AfterFunc(wait, func() { root.Send(self, claimDue{}) })
+}
+
+// serve spawns the link session and the ring actors; Attach has them begin.
+func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
+	h, id, slots := r.hub, r.cfg.ID, r.cfg.Ring.Slots
+	log, m := h.log.With(zap.String("edge", id)), nodemetrics.Link(h.registerer, id)
+	e := &edge{cfg: r.cfg, rings: rings}
+	e.router = ctx.Spawn(newRouter(h, r.cfg, rings))
+	e.session = ctx.Spawn(link.NewSession(link.SessionConfig{
+		Edge: id, Sends: messages.Ring_DOWN, Supervisor: h.supervisor, Metrics: m, Log: log, Flush: -1,
+	}))
+	e.buffer = ctx.Spawn(link.NewBuffer(link.BufferConfig{
+		Ring: messages.Ring_DOWN, Slots: slots, Journal: rings.Down(), Session: e.session, Metrics: m, Log: log,
+	}))
+	e.mirror = ctx.Spawn(link.NewMirror(link.MirrorConfig{
+		Ring: messages.Ring_UP, Slots: slots, Journal: rings.Up(), Session: e.session, Next: e.router, Metrics: m, Log: log,
+	}))
+	e.events = ctx.Spawn(link.NewApplier(link.ApplierConfig{
+		Edge: id, Session: e.session, Apply: rings.Apply, Applied: rings.Applied, Log: log,
+	}))
+	r.edge = e
+	h.own(e)
+	// Only now: the session makes the supervisor ask for this edge at once.
+	ctx.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: e.events})
+}
+
+// newRouter returns the props of what takes messages.HandOn from the up mirror.
+func newRouter(h *Hub, cfg config.HubEdge, rings journal.Rings) *actor.Props {
+	return hubactors.NewRouter(hubactors.RouterConfig{
+		Edge: cfg.ID, Service: cfg.Number, Rings: rings, Now: h.now, Routed: h.metrics.routed, Log: h.log,
+		Exists: func(name string) (bool, error) {
+			_, ok, err := h.store.User(name)
+			return ok, h.failed(err)
+		},
+	})
+}
