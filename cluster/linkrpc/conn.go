@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringway-im/ringway/messages"
@@ -26,11 +27,15 @@ const (
 	creditFrames = 256 // received and not yet taken by the session; a frame counts as one for each
 	creditOctets = 16 << 10
 	queueFrames  = 4096 // waiting for a socket that does not take them
+	queueOctets  = 16 << 20
 
 	lastWords = 2 * time.Second // for what was written before the end to go out
 )
 
-var errSlow = errors.New("linkrpc: peer does not read")
+var (
+	errSlow  = errors.New("linkrpc: peer does not read")
+	errOwner = errors.New("linkrpc: the link session of this stripe has ended")
+)
 
 // stream is either end of Link.Stripe.
 type stream interface {
@@ -46,6 +51,7 @@ type conn struct {
 	cancel context.CancelFunc // ends the stream at once
 	owner  *actor.PID
 	out    chan *messages.Frame
+	octets atomic.Int64  // of the frames in out, and of the one that is being written
 	ended  chan struct{} // closed when the actor has stopped
 	wrote  chan struct{} // closed when nothing will be written any more
 	cause  error
@@ -62,8 +68,15 @@ func newConn(s stream, cancel context.CancelFunc, owner *actor.PID) *conn {
 func (c *conn) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
+		ctx.Watch(c.owner)
 		go c.write(ctx.ActorSystem().Root, ctx.Self())
+	case *actor.Terminated: // it has overtaken the owner's last words
+		ctx.Send(ctx.Self(), hungUp{errOwner})
 	case *messages.Frame:
+		if c.octets.Add(int64(proto.Size(m))) > queueOctets {
+			c.end(ctx, errSlow)
+			return
+		}
 		select {
 		case c.out <- m:
 		default:
@@ -95,7 +108,9 @@ func (c *conn) write(root *actor.RootContext, self *actor.PID) {
 	defer close(c.wrote)
 	defer c.cancel()
 	for f := range c.out {
-		switch err := c.stream.Send(f); {
+		err := c.stream.Send(f)
+		c.octets.Add(-int64(proto.Size(f)))
+		switch {
 		case errors.Is(err, io.EOF): // the stream has ended: the reader hears why
 			return
 		case err != nil:

@@ -39,11 +39,18 @@ type site struct {
 	addr    string
 	session *probe.Probe
 	logs    *observer.ObservedLogs
+	owner   func(ctx context.Context, edge string) (*actor.PID, string, error)
 }
 
 func newSite(t *testing.T) *site {
 	s := &site{t: t, system: probe.System(t), dir: t.TempDir()}
 	s.session = probe.New(t, s.system, "session")
+	s.owner = func(_ context.Context, edge string) (*actor.PID, string, error) {
+		if edge != "manila-1" {
+			return nil, "", ErrUnknownEdge
+		}
+		return s.session.PID(), "", nil
+	}
 	must(t, pki.Init(s.dir))
 	must(t, pki.Hub(s.dir, "hub-1", nil))
 	must(t, pki.Edge(s.dir, "manila-1"))
@@ -52,8 +59,8 @@ func newSite(t *testing.T) *site {
 	core, logs := observer.New(zap.InfoLevel)
 	s.logs = logs
 	server := NewServer(ServerConfig{
-		System: s.system, TLS: Credentials(cfg, false), Identity: pki.Identity, FirstFrame: 300 * time.Millisecond, Log: zap.New(core),
-		Session: func(edge string) (*actor.PID, bool) { return s.session.PID(), edge == "manila-1" },
+		System: s.system, TLS: Credentials(cfg, false), Identity: pki.Identity, FirstFrame: 300 * time.Millisecond, OwnersWithin: 500 * time.Millisecond, Log: zap.New(core),
+		Session: func(ctx context.Context, edge string) (*actor.PID, string, error) { return s.owner(ctx, edge) },
 	})
 	l, err := Listen("127.0.0.1:0", "")
 	must(t, err)
@@ -287,6 +294,124 @@ func TestFirstFramesThatAreRefused(t *testing.T) {
 	}
 	s.session.ExpectNothing(20 * time.Millisecond)
 	s.stillWorks()
+}
+
+// ---- whose rings they are
+
+// first opens a stripe, sends that frame first, and returns what the hub answers.
+func (s *site) first(frame *messages.Frame) (answer *messages.Frame, edge *probe.Probe) {
+	s.t.Helper()
+	edge = s.dial(s.tls("manila-1"))
+	up := probe.Expect[*messages.StripeUp](edge)
+	s.system.Root.Send(up.Conn, frame)
+	return probe.Expect[*messages.FrameIn](edge, 5*time.Second).Frame, edge
+}
+
+func TestEdgeIsSentToTheOwnerOfItsRings(t *testing.T) {
+	s := newSite(t)
+	s.owner = func(context.Context, string) (*actor.PID, string, error) { return nil, "hub-2.example.net:7443", nil }
+	for _, frame := range []*messages.Frame{hello("manila-1"), {Join: &messages.Join{Edge: "manila-1", Stripe: 3}}} {
+		f, edge := s.first(frame)
+		if f.Redirect.GetHub() != "hub-2.example.net:7443" {
+			t.Errorf("answered with %v", f)
+		}
+		if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, io.EOF) {
+			t.Errorf("the edge hears %v", d.Err)
+		}
+	}
+	s.session.ExpectNothing(20 * time.Millisecond)
+}
+
+func TestWithoutOwnerTheEdgeTriesAgain(t *testing.T) {
+	s := newSite(t)
+	for name, owner := range map[string]func(context.Context, string) (*actor.PID, string, error){
+		"an error": func(context.Context, string) (*actor.PID, string, error) {
+			return nil, "", errors.New("the store is away")
+		},
+		"nobody": func(context.Context, string) (*actor.PID, string, error) { return nil, "", nil },
+		"nobody in time": func(ctx context.Context, _ string) (*actor.PID, string, error) {
+			<-ctx.Done()
+			return nil, "", ctx.Err()
+		},
+	} {
+		s.owner = owner
+		began := time.Now()
+		f, edge := s.first(hello("manila-1"))
+		if f.Refused.GetCode() != "not_owner" || !strings.Contains(f.Refused.GetText(), "no hub owns the rings") {
+			t.Errorf("%s: answered with %v", name, f)
+		}
+		if took := time.Since(began); name == "nobody in time" && (took < 400*time.Millisecond || took > 3*time.Second) {
+			t.Errorf("%s: answered after %v", name, took)
+		}
+		probe.Expect[*messages.StripeDown](edge)
+	}
+	s.session.ExpectNothing(20 * time.Millisecond)
+}
+
+// An owner that is just being found: Hello and Join wait for it.
+func TestHelloAndJoinWaitForTheOwner(t *testing.T) {
+	s := newSite(t)
+	asked, found := make(chan struct{}, 2), make(chan struct{})
+	s.owner = func(ctx context.Context, _ string) (*actor.PID, string, error) {
+		asked <- struct{}{}
+		select {
+		case <-found:
+			return s.session.PID(), "", nil
+		case <-ctx.Done():
+			return nil, "", ctx.Err()
+		}
+	}
+	for _, frame := range []*messages.Frame{hello("manila-1"), {Join: &messages.Join{Edge: "manila-1"}}} {
+		up := probe.Expect[*messages.StripeUp](s.dial(s.tls("manila-1")))
+		s.system.Root.Send(up.Conn, frame)
+		<-asked
+	}
+	s.session.ExpectNothing(20 * time.Millisecond)
+	close(found)
+	hellos := 0
+	for range 2 {
+		if probe.Expect[*messages.StripeUp](s.session).First.GetHello() != nil {
+			hellos++
+		}
+	}
+	if hellos != 1 {
+		t.Errorf("%d of the two came with hello", hellos)
+	}
+}
+
+// A link session that has ended, or ends, takes its stripes along: the edge dials
+// anew. What it said before goes out first.
+func TestStripesEndWithTheirSession(t *testing.T) {
+	s := newSite(t)
+	gone := s.system.Root.Spawn(actor.PropsFromFunc(func(actor.Context) {}))
+	s.system.Root.StopFuture(gone).Wait()
+	alive := s.owner
+	s.owner = func(context.Context, string) (*actor.PID, string, error) { return gone, "", nil }
+	edge := s.dial(s.tls("manila-1"))
+	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge).Conn, hello("manila-1"))
+	probe.Expect[*messages.StripeDown](edge)
+
+	s.owner = alive
+	stripe := make(chan *actor.PID, 1)
+	ends := s.system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		if m, ok := ctx.Message().(*messages.StripeUp); ok {
+			stripe <- m.Conn
+		}
+	}))
+	s.owner = func(context.Context, string) (*actor.PID, string, error) { return ends, "", nil }
+	edge = s.dial(s.tls("manila-1"))
+	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge).Conn, hello("manila-1"))
+	conn := <-stripe
+	for i := range uint64(100) {
+		s.system.Root.Send(conn, &messages.Frame{Number: i + 1})
+	}
+	s.system.Root.Stop(ends)
+	for i := range uint64(100) {
+		if f := probe.Expect[*messages.FrameIn](edge); f.Frame.Number != i+1 {
+			t.Fatalf("frame %d comes as %d", i+1, f.Frame.Number)
+		}
+	}
+	probe.Expect[*messages.StripeDown](edge)
 }
 
 func TestStreamThatNeverSpeaksIsEnded(t *testing.T) {

@@ -34,9 +34,9 @@ func (d *localDialer) Receive(ctx actor.Context) {
 	spawn := func(c *localConn) *actor.PID {
 		return root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return c }), "stripe")
 	}
-	hubPID, edgePID := spawn(hubEnd), spawn(edgeEnd)
-	root.Send(hubPID, other{edgePID})
-	root.Send(edgePID, other{hubPID})
+	edgePID := spawn(edgeEnd)
+	hubEnd.peer = edgePID // before its owner can be found to have ended
+	root.Send(edgePID, other{spawn(hubEnd)})
 	ctx.Respond(&messages.StripeUp{Conn: edgePID, Stripe: m.Stripe, Try: m.Try, Peer: "local", TLSAt: now})
 }
 
@@ -57,6 +57,10 @@ type (
 
 func (c *localConn) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		ctx.Watch(c.owner)
+	case *actor.Terminated: // it has overtaken the owner's last words
+		ctx.Send(ctx.Self(), &messages.Hangup{Cause: errOwner})
 	case other:
 		c.peer = m.pid
 	case *messages.Frame:
@@ -65,7 +69,9 @@ func (c *localConn) Receive(ctx actor.Context) {
 		c.onIncoming(ctx, m.frame)
 	case *messages.Hangup:
 		c.cause = m.Cause
-		ctx.Send(c.peer, closed{})
+		if c.peer != nil {
+			ctx.Send(c.peer, closed{})
+		}
 		ctx.Stop(ctx.Self())
 	case closed:
 		c.cause = errors.New("linkrpc: the other end closed")

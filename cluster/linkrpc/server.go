@@ -13,9 +13,11 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
@@ -26,16 +28,24 @@ type ServerConfig struct {
 	TLS    credentials.TransportCredentials // see Credentials
 	// Identity reads role ("edge", "hub") and name out of a verified certificate.
 	Identity func(*x509.Certificate) (role, name string, err error)
-	// Session finds the link session of an edge; false: no such edge.
-	Session    func(edge string) (*actor.PID, bool)
-	FirstFrame time.Duration // within which Hello or Join must come; 0: 5 s
-	Log        *zap.Logger
+	// Session finds who serves an edge: its link session here; else the link address of
+	// the hub that owns its rings; else an error: ErrUnknownEdge, or why there is no
+	// owner at the moment. It may wait until ctx is done for one that is just being
+	// found: Hello and Join wait with it. It is called once for each stripe.
+	Session      func(ctx context.Context, edge string) (session *actor.PID, redirect string, err error)
+	FirstFrame   time.Duration // within which Hello or Join must come; 0: 5 s
+	OwnersWithin time.Duration // how long Session may take; 0: 2 s
+	Log          *zap.Logger
 }
+
+// ErrUnknownEdge: the edge is in no configuration, somebody has to add it.
+var ErrUnknownEdge = errors.New("linkrpc: no such edge")
 
 // Server accepts stripes.
 type Server struct {
 	messages.UnimplementedLinkServer
 	cfg  ServerConfig
+	gate *gate
 	grpc *grpc.Server
 }
 
@@ -44,13 +54,17 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.FirstFrame == 0 {
 		cfg.FirstFrame = 5 * time.Second
 	}
-	s := &Server{cfg: cfg}
+	if cfg.OwnersWithin == 0 {
+		cfg.OwnersWithin = 2 * time.Second
+	}
+	cfg.Log = seldom(cfg.Log)
+	s := &Server{cfg: cfg, gate: newGate()}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(logged{cfg.TLS, cfg.Log}),
+		grpc.Creds(guarded{cfg.TLS, s.gate, cfg.Identity, cfg.Log}),
 		grpc.InitialWindowSize(windowStream), grpc.InitialConnWindowSize(windowConn),
 		grpc.ForceServerCodecV2(newCodec()), grpc.MaxRecvMsgSize(MaxFrame), grpc.MaxSendMsgSize(MaxFrame),
 		grpc.MaxConcurrentStreams(1), grpc.MaxHeaderListSize(16<<10),
-		grpc.ConnectionTimeout(15*time.Second),
+		grpc.ConnectionTimeout(handshakeTime), grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime}),
 		grpc.StreamInterceptor(recovering(cfg.Log)),
 	)
 	messages.RegisterLinkServer(s.grpc, s)
@@ -58,24 +72,45 @@ func NewServer(cfg ServerConfig) *Server {
 }
 
 // Serve accepts on l until Stop.
-func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(gateListener{l, s.gate}) }
 
 // Stop closes every connection at once: what is under way is in the rings.
 func (s *Server) Stop() { s.grpc.Stop() }
 
-// logged says whose TLS handshake failed and why. With TLS 1.3 a dialler is done
-// before its certificate is looked at, and may see no more than a reset.
-type logged struct {
+// guarded keeps the gate's books, and says whose TLS handshake failed and why. With
+// TLS 1.3 a dialler is done before its certificate is looked at, and may see no more
+// than a reset.
+type guarded struct {
 	credentials.TransportCredentials
-	log *zap.Logger
+	gate     *gate
+	identity func(*x509.Certificate) (role, name string, err error)
+	log      *zap.Logger
 }
 
-func (c logged) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (c guarded) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if why := c.gate.leave(raw); why != nil && err != nil {
+		err = why
+	}
 	if err != nil {
 		c.log.Info("link refused: TLS handshake failed", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
+		return nil, nil, err
 	}
-	return conn, info, err
+	own, _ := info.(authInfo)
+	if own.conn, err = c.gate.admit(conn, peerOf(c.identity, own.State.PeerCertificates)); err != nil {
+		c.log.Warn("link refused", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
+		conn.Close()
+		return nil, nil, err
+	}
+	return own.conn, own, nil
+}
+
+// seldom writes ten entries of a kind in a second and one in a hundred after these:
+// strangers do not fill the disk.
+func seldom(log *zap.Logger) *zap.Logger {
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, 10, 100)
+	}))
 }
 
 // recovering keeps a mistake in handling one stripe from ending the process.
@@ -129,9 +164,19 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	if named != edge {
 		return refuse("wrong_certificate", fmt.Sprintf("the certificate belongs to edge %q, the edge calls itself %q: use the certificate of that edge, or correct id", edge, named))
 	}
-	owner, ok := s.cfg.Session(edge)
-	if !ok {
+	waiting, enough := context.WithTimeout(st.Context(), s.cfg.OwnersWithin)
+	owner, redirect, err := s.cfg.Session(waiting, edge)
+	enough()
+	switch {
+	case errors.Is(err, ErrUnknownEdge):
 		return refuse("unknown_edge", fmt.Sprintf("edge %q is not configured at this hub: add it to edges", edge))
+	case err != nil || owner == nil && redirect == "":
+		s.cfg.Log.Debug("no owner for an edge that has come", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.Error(err))
+		_ = st.Send(&messages.Frame{Refused: &messages.Refused{Code: "not_owner", Text: "no hub owns the rings of this edge at the moment: it is tried again"}})
+		return status.Error(codes.Unavailable, "linkrpc: no owner")
+	case owner == nil:
+		s.cfg.Log.Debug("edge sent on to the owner of its rings", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.String("owner", redirect))
+		return st.Send(&messages.Frame{Redirect: &messages.Redirect{Hub: redirect}})
 	}
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
