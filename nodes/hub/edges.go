@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -96,7 +97,7 @@ func (h *Hub) listenLink() error {
 	}
 	h.linkListener = l
 	h.link = linkrpc.NewServer(linkrpc.ServerConfig{
-		System: h.system, TLS: linkrpc.Credentials(tls, false), Identity: pki.Identity, Session: h.session, Log: h.log,
+		System: h.system, TLS: linkrpc.Credentials(tls, false), Identity: pki.Identity, Session: h.serving, Log: h.log,
 	})
 	go func() {
 		if err := h.link.Serve(l); err != nil {
@@ -142,6 +143,17 @@ func (h *Hub) session(id string) (*actor.PID, bool) {
 		return e.session, true
 	}
 	return nil, false
+}
+
+// serving tells the link port who serves an edge.
+func (h *Hub) serving(_ context.Context, id string) (session *actor.PID, redirect string, err error) {
+	if session, ok := h.session(id); ok {
+		return session, "", nil
+	}
+	if _, ok := h.edge(id); !ok {
+		return nil, "", linkrpc.ErrUnknownEdge
+	}
+	return nil, "", errors.New("hub: the rings of this edge are not owned here at the moment")
 }
 
 // stopEdges stops them again: edges of this process, the link, the supervisor,
