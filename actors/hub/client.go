@@ -35,7 +35,7 @@ func (c *client) Receive(ctx actor.Context) {
 		c.devices++
 		ctx.Spawn(newDevice(c.cfg, c.user, m.Device))
 		if c.devices == 1 {
-			c.change()
+			c.change(ctx)
 		}
 	case wake:
 		for _, device := range ctx.Children() {
@@ -46,7 +46,7 @@ func (c *client) Receive(ctx actor.Context) {
 	case *actor.Terminated:
 		c.devices--
 		if c.devices == 0 {
-			c.change()
+			c.change(ctx)
 			later(ctx, c.cfg.IdleAfter, idleDue{c.attached})
 		}
 	case idleDue:
@@ -58,8 +58,15 @@ func (c *client) Receive(ctx actor.Context) {
 
 // change notes that presence has changed. That it did is no reason to wait for
 // the disk: after a crash "since" is at worst the change before.
-func (c *client) change() {
+func (c *client) change(ctx actor.Context) {
 	c.since = c.cfg.Now()
+	if c.cfg.Announcer != nil {
+		is := IsPresent{User: c.user}
+		if c.devices > 0 {
+			is.Since = c.since
+		}
+		ctx.Send(c.cfg.Announcer, is)
+	}
 	log, user := c.cfg.Log, c.user
 	c.cfg.Store.Seen(user, c.since, func(err error) {
 		if err != nil {

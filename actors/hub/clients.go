@@ -37,7 +37,7 @@ type PresenceIs struct {
 	Since  time.Time // zero: this hub does not know, the store may
 }
 
-// ClientsConfig is what the clients actor needs. No field may be zero.
+// ClientsConfig is what the clients actor needs. No field may be zero but Announcer.
 type ClientsConfig struct {
 	Store Store
 	Now   func() time.Time
@@ -47,6 +47,7 @@ type ClientsConfig struct {
 	// SweepEvery is how often all devices look into the store without having
 	// been woken: a wake-up is a hint and may be lost.
 	SweepEvery time.Duration
+	Announcer  *actor.PID // takes IsPresent; nil: a hub alone
 	Log        *zap.Logger
 }
 
