@@ -51,6 +51,8 @@ func (r *ring) Receive(ctx actor.Context) {
 		r.claim(ctx)
 	case *claimed:
 		r.onClaimed(ctx, m)
+	case *messages.GetRings:
+		r.onGetRings(ctx, m)
 	case *actor.Stopping:
 		if r.edge != nil {
 			r.hub.disown(r.edge)
@@ -114,6 +116,16 @@ func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
 	h.own(e)
 	// Only now: the session makes the supervisor ask for this edge at once.
 	ctx.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: e.events})
+}
+
+// onGetRings has the picture drawn for another hub: the actors below take their time.
+func (r *ring) onGetRings(ctx actor.Context, m *messages.GetRings) {
+	if r.edge == nil {
+		ctx.Respond(&messages.RingsAre{Owner: r.hub.name, Link: string(LinkUnknown)})
+		return
+	}
+	root, asker, e := ctx.ActorSystem().Root, ctx.Sender(), r.edge
+	go func() { root.Send(asker, r.hub.picture(e, m.Ring).onWire()) }()
 }
 
 // newRouter returns the props of what takes messages.HandOn from the up mirror.

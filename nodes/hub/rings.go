@@ -73,15 +73,18 @@ func (o ownEdges) Ring(id string, ring messages.Ring) (EdgeRings, bool) {
 	return o.view(cfg, ring), true
 }
 
-// view asks the actors for a picture; with a ring named, that one has sequences.
 func (o ownEdges) view(cfg config.HubEdge, ring messages.Ring) EdgeRings {
-	v := EdgeRings{ID: cfg.ID, Link: LinkUnknown}
 	e := o.hub.owned(cfg.ID)
 	if e == nil {
-		return v
+		return EdgeRings{ID: cfg.ID, Link: LinkUnknown}
 	}
-	v.Owner, v.Epoch, v.Link = o.hub.name, e.rings.Epoch(), LinkInterrupted
-	l, err := ask[*link.LinkState](o.hub.system, e.session, &link.GetLink{})
+	return o.hub.picture(e, ring)
+}
+
+// picture asks the actors of an edge; with a ring named, that one has sequences.
+func (h *Hub) picture(e *edge, ring messages.Ring) EdgeRings {
+	v := EdgeRings{ID: e.cfg.ID, Owner: h.name, Epoch: e.rings.Epoch(), Link: LinkInterrupted}
+	l, err := ask[*link.LinkState](h.system, e.session, &link.GetLink{})
 	if err != nil {
 		return v
 	}
@@ -93,8 +96,8 @@ func (o ownEdges) view(cfg config.HubEdge, ring messages.Ring) EdgeRings {
 			v.Edge.Up = r
 		}
 	}
-	v.Hub.Down, _ = ask[*messages.RingState](o.hub.system, e.buffer, &link.GetState{Sequences: ring == messages.Ring_DOWN})
-	v.Hub.Up, _ = ask[*messages.RingState](o.hub.system, e.mirror, &link.GetState{Sequences: ring == messages.Ring_UP})
+	v.Hub.Down, _ = ask[*messages.RingState](h.system, e.buffer, &link.GetState{Sequences: ring == messages.Ring_DOWN})
+	v.Hub.Up, _ = ask[*messages.RingState](h.system, e.mirror, &link.GetState{Sequences: ring == messages.Ring_UP})
 	return v
 }
 
@@ -105,4 +108,27 @@ func ask[T any](system *actor.ActorSystem, pid *actor.PID, question any) (T, err
 		return none, fmt.Errorf("hub: %T: %w", question, err)
 	}
 	return r.(T), nil
+}
+
+// onWire is a picture as one hub gives it to another.
+func (v EdgeRings) onWire() *messages.RingsAre {
+	m := &messages.RingsAre{
+		Owner: v.Owner, Epoch: v.Epoch, Link: string(v.Link), Synchronising: v.Synchronising,
+		HubDown: v.Hub.Down, HubUp: v.Hub.Up, EdgeDown: v.Edge.Down, EdgeUp: v.Edge.Up,
+	}
+	if !v.EdgeAsOf.IsZero() {
+		m.EdgeAsOfUnixMs = v.EdgeAsOf.UnixMilli()
+	}
+	return m
+}
+
+func fromWire(id string, m *messages.RingsAre) EdgeRings {
+	v := EdgeRings{
+		ID: id, Owner: m.Owner, Epoch: m.Epoch, Link: LinkState(m.Link), Synchronising: m.Synchronising,
+		Hub: Side{m.HubDown, m.HubUp}, Edge: Side{m.EdgeDown, m.EdgeUp},
+	}
+	if m.EdgeAsOfUnixMs != 0 {
+		v.EdgeAsOf = time.UnixMilli(m.EdgeAsOfUnixMs)
+	}
+	return v
 }
