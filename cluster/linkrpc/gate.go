@@ -46,7 +46,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	waiting map[net.Conn]*handshake
-	under   int // way: of those, who has not given way
+	under   int // those that go on
 	at      map[netip.Addr]*address
 	pruneAt int
 	peers   map[string]int

@@ -181,6 +181,9 @@ func handshake(t *testing.T, server, client *tls.Config) (ofServer, ofClient *x5
 	if err := errors.Join(errClient, errServer); err != nil {
 		return nil, nil, err
 	}
+	if s.ConnectionState().DidResume {
+		t.Error("a session was resumed: it is not held against the CAs of today")
+	}
 	if s.ConnectionState().Version != tls.VersionTLS13 {
 		t.Error("not TLS 1.3")
 	}
@@ -301,6 +304,79 @@ func TestRotation(t *testing.T) {
 	third, _, err := handshake(t, s, c)
 	if err != nil || !third.Equal(second) {
 		t.Errorf("with a broken file: %v", err)
+	}
+}
+
+// The CA changes in three steps, each without a restart: both CAs are trusted,
+// certificates of the new one are used, the old one is trusted no more.
+func TestRotationOfTheCA(t *testing.T) {
+	dir, next := folder(t), folder(t)
+	crt, key, ca := files(dir, "hub-1")
+	s, err := pki.ServerTLS(crt, key, ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crt, key, ca = files(dir, "manila-1")
+	each, err := pki.EachClientTLS(crt, key, ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions := tls.NewLRUClientSessionCache(4)
+	meet := func() (hub, edge *x509.Certificate, err error) {
+		c := each()
+		c.ServerName, c.ClientSessionCache = "localhost", sessions
+		return handshake(t, s, c)
+	}
+	step := 0
+	put := func(name string, from ...string) { // as an operator does: written elsewhere, then renamed
+		t.Helper()
+		var content []byte
+		for _, f := range from {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = append(content, b...)
+		}
+		step++
+		later := time.Now().Add(time.Duration(step) * time.Second)
+		fresh := filepath.Join(dir, "fresh")
+		for _, err := range []error{os.WriteFile(fresh, content, 0o600), os.Chtimes(fresh, later, later), os.Rename(fresh, filepath.Join(dir, name))} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	works := func(when string, hub, edge string) {
+		t.Helper()
+		ofHub, ofEdge, err := meet()
+		if err != nil || !ofHub.Equal(read(t, hub)) || !ofEdge.Equal(read(t, edge)) {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	oldCA, oldCrt, oldKey := filepath.Join(dir, "old.ca"), filepath.Join(dir, "old.crt"), filepath.Join(dir, "old.key")
+	put("old.ca", dir+"/ca.crt")
+	put("old.crt", dir+"/manila-1.crt")
+	put("old.key", dir+"/manila-1.key")
+	put("old.hub", dir+"/hub-1.crt")
+	works("before", dir+"/hub-1.crt", dir+"/manila-1.crt")
+	put("ca.crt", oldCA, next+"/ca.crt")
+	works("both CAs", dir+"/hub-1.crt", dir+"/manila-1.crt")
+	put("hub-1.crt", next+"/hub-1.crt")
+	works("half of a new pair: the old one serves on", dir+"/old.hub", dir+"/manila-1.crt")
+	put("hub-1.key", next+"/hub-1.key")
+	works("the hub's is new", next+"/hub-1.crt", dir+"/manila-1.crt")
+	put("manila-1.key", next+"/manila-1.key")
+	put("manila-1.crt", next+"/manila-1.crt")
+	works("the edge's is new", next+"/hub-1.crt", next+"/manila-1.crt")
+	put("ca.crt", next+"/ca.crt")
+	works("the old CA is gone", next+"/hub-1.crt", next+"/manila-1.crt")
+	put("ca.crt", next+"/hub-1.key")
+	works("a broken bundle: the last good one stays", next+"/hub-1.crt", next+"/manila-1.crt")
+	put("manila-1.key", oldKey)
+	put("manila-1.crt", oldCrt)
+	if _, _, err := meet(); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("a certificate of the old CA: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,53 +24,74 @@ func (e *FileError) Error() string { return fmt.Sprintf("pki: %s: %v; %s", e.Fil
 func (e *FileError) Unwrap() error { return e.Err }
 
 // ServerTLS is the configuration of who accepts: TLS 1.3, and only clients with a
-// certificate of the CA. Certificate and key are looked at again at each handshake
-// and read again when they have changed; while new ones cannot be read, the last
-// good ones stay in use. A changed CA needs a restart. Errors are [*FileError].
+// certificate of one of the CAs in caFile. All files are looked at again at each
+// handshake and read again when they have changed; while new ones cannot be read, the
+// last good ones stay in use. Nothing is resumed: each handshake is held against the
+// CAs of today. Errors are [*FileError].
 func ServerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 	own, pool, err := open(certFile, keyFile, caFile)
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS13,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.get(), nil },
-		ClientAuth:     tls.RequireAndVerifyClientCert,
-		ClientCAs:      pool,
-	}, nil
+	each := func() *tls.Config {
+		return &tls.Config{
+			MinVersion:             tls.VersionTLS13,
+			GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own.get(), nil },
+			ClientAuth:             tls.RequireAndVerifyClientCert,
+			ClientCAs:              pool.get(),
+			SessionTicketsDisabled: true,
+		}
+	}
+	cfg := each()
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return each(), nil }
+	return cfg, nil
 }
 
 // ClientTLS is the configuration of who dials: TLS 1.3, and only servers with a
-// certificate of the CA for the host that is dialled (ServerName). Certificate and
-// key are read again as in [ServerTLS]. Errors are [*FileError].
+// certificate of one of the CAs in caFile for the host that is dialled (ServerName).
+// Certificate and key are read again as in [ServerTLS], the CAs are not: who dials more
+// than once takes [EachClientTLS]. Errors are [*FileError].
 func ClientTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
+	each, err := EachClientTLS(certFile, keyFile, caFile)
+	if err != nil {
+		return nil, err
+	}
+	return each(), nil
+}
+
+// EachClientTLS makes a configuration as [ClientTLS] does for each connection, with what
+// the files hold then.
+func EachClientTLS(certFile, keyFile, caFile string) (each func() *tls.Config, err error) {
 	own, pool, err := open(certFile, keyFile, caFile)
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{
-		MinVersion:           tls.VersionTLS13,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.get(), nil },
-		RootCAs:              pool,
+	return func() *tls.Config {
+		return &tls.Config{
+			MinVersion:           tls.VersionTLS13,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.get(), nil },
+			RootCAs:              pool.get(),
+		}
 	}, nil
 }
 
-func open(certFile, keyFile, caFile string) (*pair, *x509.CertPool, error) {
-	own := &pair{certFile: certFile, keyFile: keyFile}
+func open(certFile, keyFile, caFile string) (*current[*tls.Certificate], *current[*x509.CertPool], error) {
+	own := &current[*tls.Certificate]{files: []string{certFile, keyFile}, read: func() (*tls.Certificate, error) { return loadPair(certFile, keyFile) }}
+	pool := &current[*x509.CertPool]{files: []string{caFile}, read: func() (*x509.CertPool, error) { return loadPool(caFile) }}
 	if err := own.refresh(); err != nil {
 		return nil, nil, err
 	}
-	pool, err := loadPool(caFile)
-	return own, pool, err
+	return own, pool, pool.refresh()
 }
 
-// pair is a certificate with its key as last read, read again when a file changes.
-type pair struct {
-	certFile, keyFile string
+// current is what files hold, read again when one of them changes.
+type current[T any] struct {
+	files []string
+	read  func() (T, error)
 
-	mu   sync.Mutex // handshakes run side by side
-	seen [2]stamp
-	cert *tls.Certificate
+	mu    sync.Mutex // handshakes run side by side
+	seen  []stamp    // nil: nothing was read yet
+	value T
 }
 
 // stamp changes when a file does.
@@ -78,30 +100,30 @@ type stamp struct {
 	size int64
 }
 
-func (p *pair) get() *tls.Certificate {
-	_ = p.refresh() // half of a new pair may be in place yet: the last good one serves on
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cert
+func (c *current[T]) get() T {
+	_ = c.refresh() // half of a new pair may be in place yet: the last good one serves on, and Watch tells
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.value
 }
 
-func (p *pair) refresh() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var now [2]stamp
-	for i, file := range []string{p.certFile, p.keyFile} {
+func (c *current[T]) refresh() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := make([]stamp, len(c.files))
+	for i, file := range c.files {
 		if info, err := os.Stat(file); err == nil {
 			now[i] = stamp{info.ModTime(), info.Size()}
 		}
 	}
-	if p.cert != nil && now == p.seen {
+	if slices.Equal(now, c.seen) {
 		return nil
 	}
-	cert, err := loadPair(p.certFile, p.keyFile)
+	value, err := c.read()
 	if err != nil {
 		return err
 	}
-	p.seen, p.cert = now, cert
+	c.seen, c.value = now, value
 	return nil
 }
 
