@@ -453,13 +453,25 @@ func Read(r *bufio.Reader) (any, error) {
 	}
 }
 
+// lastSTX is bytes.LastIndexByte, which looks at one octet after the other.
+func lastSTX(octets []byte) int {
+	last := -1
+	for {
+		i := bytes.IndexByte(octets[last+1:], stx)
+		if i < 0 {
+			return last
+		}
+		last += 1 + i
+	}
+}
+
 // readPacket goes on behind STX.
 func readPacket(r *bufio.Reader) (any, error) {
 	_ = r.UnreadByte() // it was read just now
 	var long []byte    // what did not fit into r's buffer
 	for {
 		octets, err := r.ReadSlice(etx) // valid until the next read
-		if i := bytes.LastIndexByte(octets, stx); i >= 0 {
+		if i := lastSTX(octets); i >= 0 {
 			octets, long = octets[i:], nil
 		}
 		if long != nil || err != nil {

@@ -35,6 +35,7 @@ type alphabet struct {
 	extended [128]byte // the same for one of the extension table
 	septet   [256]byte // what an octet is read as
 	lead     [256]bool // behind an escape septet
+	other    [256]byte // 0: a septet that is written as it is
 }
 
 // alphabets by smsc.Alphabet. GSM is the specification's. SMSCs of the other
@@ -71,7 +72,7 @@ func gsmAlphabet() *alphabet {
 	a.septet['@'], a.septet['$'], a.septet['_'] = 0x00, 0x02, 0x11
 	a.septet[']'], a.septet['}'] = 0x0E, 0x0F // Å å
 	a.septet['\n'], a.septet['\r'] = '\n', '\r'
-	return a
+	return a.compare()
 }
 
 func latinAlphabet(last rune) *alphabet {
@@ -88,6 +89,16 @@ func latinAlphabet(last rune) *alphabet {
 		}
 	}
 	a.septet['_'] = 0x11
+	return a.compare()
+}
+
+// compare fills in other.
+func (a *alphabet) compare() *alphabet {
+	for c := range a.other {
+		if c == 0 || c > 0x7F || int(a.plain[c]) != c {
+			a.other[c] = 1
+		}
+	}
 	return a
 }
 
@@ -115,12 +126,16 @@ func printable(s string, last rune) byte {
 
 // same returns how many octets at the start are written as they are.
 func (a *alphabet) same(octets []byte) int {
-	for i, c := range octets {
-		if c == 0 || c > 0x7F || a.plain[c] != c {
-			return i
+	i := 0
+	for ; i+4 <= len(octets); i += 4 { // four at once: most texts are
+		if o := octets[i : i+4]; a.other[o[0]]|a.other[o[1]]|a.other[o[2]]|a.other[o[3]] != 0 {
+			break
 		}
 	}
-	return len(octets)
+	for i < len(octets) && a.other[octets[i]] == 0 {
+		i++
+	}
+	return i
 }
 
 // EncodeText writes septets of the GSM default alphabet as a value of parameter

@@ -66,10 +66,14 @@ func (w *wire) take(n int, s Status, name string) []byte {
 }
 
 func (w *wire) u8(v *uint8, name string) {
-	if w.writing {
+	switch {
+	case w.writing:
 		w.b = append(w.b, *v)
-	} else if b := w.take(1, RINVCMDLEN, name); b != nil {
-		*v = b[0]
+	case w.off < len(w.b) && w.fault == OK:
+		*v = w.b[w.off]
+		w.off++
+	default:
+		w.take(1, RINVCMDLEN, name)
 	}
 }
 

@@ -1,0 +1,239 @@
+// Package pingpong measures what a protocol's codec and machines, at both ends of
+// a session that stops and waits, cost beside the exchange of as many octets.
+package pingpong
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/smsc"
+)
+
+// Session is what one submit after another is sent over.
+type Session struct {
+	Protocol smsc.Protocol
+	Client   smsc.Config
+	Server   smsc.ServerConfig
+	Part     smsc.Part
+	ID       string // the SMSC gives it to every part
+}
+
+// Machines measures a submit and its answer without a socket: both machines,
+// both packets read.
+func Machines(b *testing.B, s Session) {
+	client, server := s.client(), s.server(b)
+	request, response := new(bytes.Reader), new(bytes.Reader)
+	fromClient, fromServer := bufio.NewReader(request), bufio.NewReader(response)
+	exchange := func(ev smsc.Event) {
+		request.Reset(client.handle(ev))
+		fromClient.Reset(request)
+		response.Reset(server.handle(server.read(fromClient)))
+		fromServer.Reset(response)
+		client.handle(client.read(fromServer))
+	}
+	exchange(smsc.Connected{})
+	submit := s.submit()
+	b.ReportAllocs()
+	for b.Loop() {
+		exchange(submit)
+	}
+	if client.accepted != b.N {
+		b.Fatalf("%d of %d submits were accepted", client.accepted, b.N)
+	}
+}
+
+// Loopback measures the same over TCP on the loopback against the bare exchange
+// of as many octets: as many reads and writes, on as many goroutines. Short turns
+// of both alternate, forth and back, so that whatever else the computer does meets
+// both alike. Reported are
+//
+//	ratio        bare to session, of the fastest tenth of the turns of each
+//	median-ratio of the medians
+//	cpu-ratio    of the processor time of all turns
+//	bare-µs/msg, session-µs/msg: of the fastest tenth
+func Loopback(b *testing.B, s Session) {
+	const each = 20 // messages a turn
+	var took [2][]float64
+	var used [2]time.Duration
+	run := func(i int, roundTrip func()) {
+		cpu, began := processor(b), time.Now()
+		for range each {
+			roundTrip()
+		}
+		took[i] = append(took[i], float64(time.Since(began).Nanoseconds())/each)
+		used[i] += processor(b) - cpu
+	}
+	session, request, response := s.dial(b)
+	bare := dialBare(b, request, response)
+	for range 100 { // both are warm
+		bare()
+		session()
+	}
+	b.ReportAllocs()
+	for b.Loop() { // two turns of each
+		run(0, bare)
+		run(1, session)
+		run(1, session)
+		run(0, bare)
+	}
+	slices.Sort(took[0])
+	slices.Sort(took[1])
+	fast := func(i, of int) float64 { return took[i][len(took[i])/of] }
+	b.ReportMetric(fast(0, 10)/fast(1, 10), "ratio")
+	b.ReportMetric(fast(0, 2)/fast(1, 2), "median-ratio")
+	b.ReportMetric(used[0].Seconds()/used[1].Seconds(), "cpu-ratio")
+	b.ReportMetric(fast(0, 10)/1e3, "bare-µs/msg")
+	b.ReportMetric(fast(1, 10)/1e3, "session-µs/msg")
+}
+
+// processor is what this process has used of the processors.
+func processor(b *testing.B) time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// connect returns both ends of a TCP connection over the loopback.
+func connect(b *testing.B) (client, server net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		b.Fatal(err)
+	}
+	if server, err = l.Accept(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _, _ = client.Close(), server.Close() })
+	return client, server
+}
+
+// dialBare returns one exchange of as many octets.
+func dialBare(b *testing.B, request, response int) (roundTrip func()) {
+	client, server := connect(b)
+	go func() {
+		in, out := make([]byte, request), make([]byte, response)
+		for {
+			if _, err := io.ReadFull(server, in); err != nil {
+				return
+			}
+			if _, err := server.Write(out); err != nil {
+				return
+			}
+		}
+	}()
+	out, in := make([]byte, request), make([]byte, response)
+	return func() {
+		if _, err := client.Write(out); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(client, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// dial returns one submit and its answer, and how many octets they have.
+func (s Session) dial(b *testing.B) (roundTrip func(), request, response int) {
+	near, far := connect(b)
+	go func() {
+		server, r := s.server(b), bufio.NewReader(far)
+		for {
+			ev := server.read(r)
+			if ev == nil {
+				return
+			}
+			octets := server.handle(ev)
+			response = len(octets)
+			if _, err := far.Write(octets); err != nil {
+				return
+			}
+		}
+	}()
+	client, r := s.client(), bufio.NewReader(near)
+	exchange := func(ev smsc.Event) {
+		octets := client.handle(ev)
+		request = len(octets)
+		if _, err := near.Write(octets); err != nil {
+			b.Fatal(err)
+		}
+		if ev = client.read(r); ev == nil {
+			b.Fatal("the server has ended the session")
+		}
+		client.handle(ev)
+	}
+	exchange(smsc.Connected{})
+	submit := s.submit()
+	roundTrip = func() {
+		before := client.accepted
+		if exchange(submit); client.accepted != before+1 {
+			b.Fatal("a submit was not accepted")
+		}
+	}
+	roundTrip()
+	return roundTrip, request, response
+}
+
+func (s Session) submit() smsc.Event { return smsc.Submit{Ref: 1, Part: s.Part} }
+
+// end is one machine, and what its owner does for it.
+type end struct {
+	protocol smsc.Protocol
+	machine  interface {
+		Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect
+	}
+	do       []smsc.Effect
+	id       string
+	accepted int
+}
+
+func (s Session) client() *end {
+	return &end{protocol: s.Protocol, machine: s.Protocol.New(s.Client), id: s.ID}
+}
+
+func (s Session) server(b *testing.B) *end {
+	e := &end{protocol: s.Protocol, machine: s.Protocol.NewServer(s.Server), id: s.ID}
+	if octets := e.handle(smsc.Connected{}); len(octets) > 0 {
+		b.Errorf("the server begins with %q", octets)
+	}
+	return e
+}
+
+// read returns the next packet's event, nil at the end.
+func (e *end) read(r *bufio.Reader) smsc.Event {
+	p, err := e.protocol.Read(r)
+	if err != nil {
+		return nil
+	}
+	return smsc.Received{Packet: p}
+}
+
+// handle returns what is to be written; an SMSC accepts at once.
+func (e *end) handle(ev smsc.Event) (octets []byte) {
+	e.do = e.machine.Handle(ev, e.do[:0])
+	for i := 0; i < len(e.do); i++ {
+		switch effect := e.do[i].(type) {
+		case smsc.Write:
+			octets = effect.Octets
+		case smsc.LoginReceived:
+			e.do = e.machine.Handle(smsc.LoginResult{OK: true}, e.do)
+		case smsc.SubmitReceived:
+			e.do = e.machine.Handle(smsc.ServerAnswer{Ref: effect.Ref, Outcome: smsc.Outcome{ID: e.id}}, e.do)
+		case smsc.Answered:
+			if effect.Outcome.Fate == smsc.Accepted && effect.Outcome.ID == e.id {
+				e.accepted++
+			}
+		}
+	}
+	return octets
+}
