@@ -156,11 +156,11 @@ func protocolNamed(name string) (smsc.Protocol, error) {
 }
 
 func networkDialer(cfg config.Edge) (*actor.Props, error) {
-	tls, err := pki.ClientTLS(cfg.Link.TLS.Cert, cfg.Link.TLS.Key, cfg.Link.TLS.CA)
+	tls, err := pki.EachClientTLS(cfg.Link.TLS.Cert, cfg.Link.TLS.Key, cfg.Link.TLS.CA)
 	if err != nil {
 		return nil, fmt.Errorf("edge: link.tls: %w", err)
 	}
-	return linkrpc.NewDialer(linkrpc.DialerConfig{TLS: tls.Clone, Congestion: cfg.Link.Congestion}), nil
+	return linkrpc.NewDialer(linkrpc.DialerConfig{TLS: tls, Congestion: cfg.Link.Congestion}), nil
 }
 
 // start spawns the actors: the tree is drawn in packages link and session.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/edge"
+	"github.com/ringway-im/ringway/nodes/pki"
 )
 
 type edgeCmd struct {
@@ -44,5 +45,6 @@ func runEdge(ctx context.Context, cfg config.Edge, log *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Serve(ctx, listener, metrics) })
 	group.Go(func() error { return e.Run(ctx) })
+	group.Go(func() error { return pki.Watch(ctx, log, metrics, cfg.Link.TLS.Cert, cfg.Link.TLS.CA) })
 	return group.Wait()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/hub"
+	"github.com/ringway-im/ringway/nodes/pki"
 	"github.com/ringway-im/ringway/nodes/web"
 )
 
@@ -70,6 +71,7 @@ func runHub(ctx context.Context, cfg config.Hub, log *zap.Logger) error {
 		return api.Serve(ctx, listener)
 	})
 	group.Go(func() error { return h.Run(serving) })
+	group.Go(func() error { return pki.Watch(ctx, log, metrics, cfg.Link.TLS.Cert, cfg.Link.TLS.CA) })
 	return group.Wait()
 }
 
