@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,19 @@ var faults = []fault{
 	{"edge's power cut", func(w *world) { w.killEdge(true, w.chance(0.7)) }},
 	{"hub killed at a step", func(w *world) { w.killAtStep(w.hub) }},
 	{"edge killed at a step", func(w *world) { w.killAtStep(w.edge) }},
+	{"hub killed as it acknowledges", func(w *world) { w.killAtAck(w.hub) }},
+	{"edge killed as it acknowledges", func(w *world) { w.killAtAck(w.edge) }},
+	{"another hub takes over", (*world).takeOver},
+	{"hub stands still, another takes over", func(w *world) {
+		w.pause(w.hub)
+		w.after(w.between(0, 10*time.Second), "another hub takes over", w.takeOver)
+	}},
+	{"hub's clock jumps", func(w *world) {
+		w.hubClock += w.between(time.Second, 6*time.Hour) * time.Duration(1-2*w.dice.IntN(2))
+	}},
+	{"edge's clock jumps", func(w *world) {
+		w.edgeClock += w.between(time.Second, 6*time.Hour) * time.Duration(1-2*w.dice.IntN(2))
+	}},
 	{"path cut", (*world).cutPath},
 	{"a stripe dies", func(w *world) {
 		if n := len(w.wire.stripes); n > 0 {
@@ -42,6 +56,12 @@ var faults = []fault{
 		w.slow(w.hubDisk)
 		w.after(w.between(0, 5*time.Second), "hub killed", func() { w.killHub(w.chance(0.5), w.chance(0.3)) })
 	}},
+	{"hub's disk nearly full", func(w *world) { w.fill(w.hubDisk, narrow) }},
+	{"edge's disk nearly full", func(w *world) { w.fill(w.edgeDisk, narrow) }},
+	{"hub's disk full", func(w *world) { w.fill(w.hubDisk, 0) }},
+	{"edge's disk full", func(w *world) { w.fill(w.edgeDisk, 0) }},
+	{"hub's fsync fails", func(w *world) { w.hubDisk.sync.Store(true) }},
+	{"edge's fsync fails", func(w *world) { w.edgeDisk.sync.Store(true) }},
 	{"edge killed while its disk is slow", func(w *world) {
 		w.slow(w.edgeDisk)
 		w.after(w.between(0, 5*time.Second), "edge killed", func() { w.killEdge(w.chance(0.5), w.chance(0.3)) })
@@ -79,27 +99,64 @@ func (w *world) planFaults() {
 		w.faults = append(w.faults, fmt.Sprintf("%.3fs %s", at.Seconds(), f.name))
 		w.after(at, f.name, func() {
 			if !w.calm {
+				w.happened(f.name)
 				f.begin(w)
 			}
 		})
 	}
 }
 
-// killHub ends the hub's process; it starts again later. silent: nobody tells the
-// other side, as when the machine is gone.
+// killHub ends the hub's process, with all who use its store; it starts again
+// later. silent: nobody tells the other side, as when the machine is gone.
 func (w *world) killHub(powerCut, silent bool) {
-	p := w.hub
-	if p == nil || p.dead {
+	if w.hub.alive() {
+		w.endHub(w.hub.host, powerCut, silent)
+	}
+}
+
+func (w *world) endHub(host *process, powerCut, silent bool) {
+	if host.dead {
 		return
 	}
-	p.die(powerCut)
-	w.wire.processDied(p, silent)
+	host.die(powerCut)
+	for _, p := range w.hubs {
+		p.die(powerCut)
+		w.wire.processDied(p, silent)
+	}
+	w.hubs = nil
 	w.after(w.between(50*time.Millisecond, 15*time.Second), "the hub starts", w.startHub)
+}
+
+// takeOver has another hub claim the edge's rings while this one takes itself for
+// their owner, until something tells it otherwise. It runs on for a while.
+func (w *world) takeOver() {
+	old := w.hub
+	if !old.alive() || len(w.hubs) > 3 {
+		return
+	}
+	old.host.paused = false // the store is neither's
+	w.serve(old.host)
+	w.after(w.between(0, 60*time.Second), "the old hub ends", func() {
+		if old.alive() {
+			old.die(false)
+			w.wire.processDied(old, w.chance(0.3))
+			w.hubs = slices.DeleteFunc(w.hubs, func(p *process) bool { return p == old })
+		}
+	})
+}
+
+// someHub is where the edge gets to that dials: sometimes one that does not own the
+// rings any more.
+func (w *world) someHub() *process {
+	if len(w.hubs) > 1 && w.chance(0.3) {
+		return w.hubs[w.dice.IntN(len(w.hubs))]
+	}
+	return w.hub
 }
 
 func (w *world) killEdge(powerCut, silent bool) {
 	p := w.edge
-	if p == nil || p.dead {
+	if !p.alive() {
 		return
 	}
 	p.die(powerCut)
@@ -109,29 +166,48 @@ func (w *world) killEdge(powerCut, silent bool) {
 }
 
 // fatal is what a node does when its store says that the disk has failed.
-func (w *world) fatal(p *process) {
-	w.after(0, p.name+" exits", func() {
-		switch p {
-		case w.hub:
-			w.killHub(true, false)
-		case w.edge:
-			w.killEdge(true, false)
+func (w *world) fatal(host *process) {
+	w.happened("a store failed, its process ended")
+	w.after(0, host.name+" exits", func() {
+		if !host.dead {
+			host.kill(w.chance(0.5))
 		}
 	})
 }
 
 func (w *world) killAtStep(p *process) {
-	if p != nil && !p.dead {
-		p.killIn = 1 + w.dice.IntN(300)
+	if p.alive() {
+		p.host.killIn = 1 + w.dice.IntN(300)
 	}
 }
 
+// killAtAck kills a process just after it has acknowledged something, while its disk
+// takes its time over what was written before.
+func (w *world) killAtAck(p *process) {
+	if p.alive() {
+		w.slow(p.host.disk)
+		p.host.killAtAck = 1 + w.dice.IntN(8)
+	}
+}
+
+// pause has a process stand still. Its store does too, if it has it alone.
 func (w *world) pause(p *process) {
-	if p == nil || p.dead {
+	if !p.alive() {
 		return
 	}
-	p.paused = true
-	w.after(w.between(100*time.Millisecond, 20*time.Second), p.name+" goes on", func() { p.paused = false })
+	p.paused, p.host.paused = true, true
+	w.after(w.between(100*time.Millisecond, 20*time.Second), p.name+" goes on", func() {
+		p.paused = false
+		if p == w.hub || p == w.edge {
+			p.host.paused = false
+		}
+	})
+}
+
+// fill leaves so many octets free on a disk, for a while.
+func (w *world) fill(d *disk, free int64) {
+	d.space.Store(free)
+	w.after(w.between(time.Second, 20*time.Second), "the disk has room again", func() { d.space.Store(roomy) })
 }
 
 func (w *world) slow(d *disk) {
@@ -158,7 +234,9 @@ func (w *world) cutPath() {
 // come to rest.
 func (w *world) mend() {
 	w.calm = true
+	w.hubDisk.sync.Store(false)
+	w.edgeDisk.sync.Store(false)
 	for _, p := range w.all {
-		p.killIn = 0
+		p.killIn, p.killAtAck = 0, 0
 	}
 }

@@ -63,7 +63,7 @@ func (b *mailbox) post(message any) {
 
 // push is the thread's.
 func (b *mailbox) push(message any, fromActor bool) {
-	if b.process.dead {
+	if b.process.deaf() {
 		return
 	}
 	if m, ok := message.(systemMessage); ok {

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/store/kv"
 )
 
 // process is one life of a hub or an edge: its actors, its store, its disk. It
@@ -18,30 +19,38 @@ type process struct {
 	sim  *sim
 	name string
 	life int
-	disk *disk
 	root *actor.RootContext
 
 	dead, paused bool
 	pids         []*actor.PID
-	close        func() error // of the store
-	killIn       int          // steps until it is killed; 0: it is not
-	kill         func()
+	session      *actor.PID // of the link
 	observe      func(*messages.RingState)
+
+	// host has the store and the disk: the process itself, or where a second hub
+	// takes over, what both use.
+	host      *process
+	disk      *disk
+	fs        *diskFS
+	close     func() error // of the store
+	kill      func(powerCut bool)
+	mute      bool // nobody hears any more
+	killIn    int  // steps until it is killed; 0: it is not
+	killAtAck int  // acknowledgements until it is killed; 0: it is not
 }
 
-// disk is what outlives a process.
-type disk struct {
-	fs     *vfs.MemFS
-	latest time.Duration // longest that a commit takes, for now
-}
-
-func newDisk() *disk { return &disk{fs: vfs.NewCrashableMem(), latest: 2 * time.Millisecond} }
-
-func (s *sim) start(name string, life int, d *disk) *process {
-	p := &process{sim: s, name: name, life: life, disk: d}
+func (s *sim) start(name string, life int, host *process) *process {
+	p := &process{sim: s, name: name, life: life, host: host}
+	if host == nil {
+		p.host = p
+	}
 	p.root = s.system.Root.Copy().WithSpawnMiddleware(p.spawning)
 	return p
 }
+
+func (p *process) alive() bool { return p != nil && !p.dead }
+
+// deaf: what is told now never arrives.
+func (p *process) deaf() bool { return p.dead || p.host.dead || p.host.mute }
 
 // spawning gives every actor of the process, and its children in turn, a mailbox
 // of the simulation.
@@ -68,7 +77,7 @@ func (p *process) spawn(props *actor.Props, name string) *actor.PID {
 }
 
 func (p *process) tell(pid *actor.PID, message any) {
-	if !p.dead {
+	if !p.deaf() {
 		p.sim.system.Root.Send(pid, message)
 	}
 }
@@ -82,10 +91,10 @@ func (p *process) commit(commit func()) {
 		case p.paused:
 			p.sim.after(10*time.Millisecond, "commit, later", turn)
 		case p.killIn == 1 && p.sim.chance(0.5): // after the sync, and before anybody hears of it
-			p.dead = true
+			p.mute = true
 			commit()
-			p.dead = false
-			p.kill()
+			p.mute = false
+			p.kill(false)
 		default:
 			commit()
 			p.stepped()
@@ -96,10 +105,27 @@ func (p *process) commit(commit func()) {
 
 // stepped counts down to a kill at a chosen step.
 func (p *process) stepped() {
-	if p.killIn > 0 {
-		if p.killIn--; p.killIn == 0 && !p.dead {
-			p.kill()
+	if h := p.host; h.killIn > 0 {
+		if h.killIn--; h.killIn == 0 && !h.dead {
+			h.kill(false)
 		}
+	}
+}
+
+// acknowledged counts down to a kill just after an acknowledgement has left: what it
+// said must be on disk by then, and a slow disk still has the rest.
+func (p *process) acknowledged() {
+	h := p.host
+	if h.dead || h.killAtAck == 0 {
+		return
+	}
+	if h.killAtAck--; h.killAtAck == 0 {
+		p.sim.after(p.sim.between(0, 2*time.Millisecond), h.name+" killed", func() {
+			if !h.dead {
+				p.sim.happened("killed at an acknowledgement")
+				h.kill(p.sim.chance(0.5))
+			}
+		})
 	}
 }
 
@@ -117,14 +143,17 @@ func (p *process) die(powerCut bool) {
 		return
 	}
 	p.dead = true
+	p.sim.note("%s dies, life %d, power cut: %v", p.name, p.life, powerCut)
+	if p.host != p {
+		return
+	}
 	kept := 100 // per cent of what was not synced: the kernel has it
 	if powerCut {
 		kept = 0
 	}
-	old := p.disk.fs
-	p.disk.fs = old.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: p.sim.dice})
-	p.sim.note("%s dies, life %d, power cut: %v", p.name, p.life, powerCut)
-	if err := p.close(); err != nil && p.sim.failed == nil { // nobody sees it: ends the store's goroutines
+	p.disk.mem = p.disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: p.sim.dice})
+	p.fs.over.Store(true)
+	if err := p.close(); err != nil && !errors.Is(err, kv.ErrFailed) && p.sim.failed == nil { // nobody sees it: ends the store's goroutines
 		p.sim.failed = fmt.Errorf("simulation: closing a dead store: %w", err)
 	}
 }

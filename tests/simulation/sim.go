@@ -38,7 +38,8 @@ type sim struct {
 	traced bool
 	sum    uint64 // of the trace
 	steps  int
-	failed error // an actor has panicked
+	failed error          // an actor has panicked
+	seen   map[string]int // what has happened, how often
 }
 
 // arrival is a message of another goroutine's.
@@ -72,7 +73,7 @@ func (e *events) Pop() any {
 func newSim(system *actor.ActorSystem, seed uint64, traced bool) *sim {
 	return &sim{
 		dice: rand.New(rand.NewPCG(seed, 1)), system: system, began: time.Now(),
-		wake: make(chan struct{}, 1), traced: traced, sum: fnvOffset,
+		wake: make(chan struct{}, 1), traced: traced, sum: fnvOffset, seen: map[string]int{},
 	}
 }
 
@@ -90,6 +91,9 @@ func (s *sim) between(from, to time.Duration) time.Duration {
 	scale := s.dice.Float64()
 	return from + time.Duration(float64(to-from)*scale*scale)
 }
+
+// happened counts what the summary of many histories shows.
+func (s *sim) happened(what string) { s.seen[what]++ }
 
 // chance is true with that probability.
 func (s *sim) chance(p float64) bool { return s.dice.Float64() < p }

@@ -3,7 +3,9 @@ package simulation
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,8 +53,15 @@ func TestHistories(t *testing.T) {
 	began := time.Now()
 	var steps, doubts, bad int
 	var virtual time.Duration
+	seen := map[string]int{}
 	for i := range n {
 		o := Run(t, *firstFlag+uint64(i), Options{})
+		for what, times := range o.Seen {
+			seen[what] += times
+		}
+		if i++; i%1000 == 0 {
+			fmt.Printf("%d histories, %d bad, %v\n", i, bad, time.Since(began).Round(time.Second))
+		}
 		steps += o.Steps
 		doubts += o.Verdict.Doubts
 		virtual += o.Virtual
@@ -66,6 +75,9 @@ func TestHistories(t *testing.T) {
 	took := time.Since(began)
 	t.Logf("%d histories in %v (%.0f a minute), %d steps, %v of virtual time, %d doubts at the SMSC",
 		n, took.Round(time.Millisecond), float64(n)/took.Minutes(), steps, virtual.Round(time.Second), doubts)
+	for _, what := range slices.Sorted(maps.Keys(seen)) {
+		t.Logf("%8d times: %s", seen[what], what)
+	}
 }
 
 // The same seed gives the same history, step by step.

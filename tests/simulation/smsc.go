@@ -24,6 +24,7 @@ import (
 type smscSim struct {
 	sim      *sim
 	record   func(history.Record)
+	acked    func() // the edge has acknowledged something
 	protocol smsc.Protocol
 
 	down     bool // refuses connections
@@ -419,6 +420,7 @@ func (v *server) answered(e smsc.DeliverAnswered) {
 		m.record(history.Record{Kind: history.Acked, By: "smsc", Msg: it.msg, From: it.from, To: it.to})
 	}
 	m.waiting = m.waiting[1:]
+	m.acked()
 }
 
 // hangUp is the SMSC's end of a session; gone is the edge's.

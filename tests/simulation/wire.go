@@ -60,18 +60,18 @@ func (w *wire) newDialer(edge *process) *actor.Props {
 
 func (w *wire) dial(edge *process, session *actor.PID, m *messages.DialStripe, until time.Time) {
 	w.sim.after(3*w.delay(), "dial", func() {
-		hub := w.world.hub
+		hub := w.world.someHub()
 		switch {
 		case edge.dead:
 		case w.cut > 0 && time.Now().Before(until): // another SYN
 			w.sim.after(w.sim.between(100*time.Millisecond, time.Second), "dial again", func() { w.dial(edge, session, m, until) })
-		case w.cut > 0, hub == nil, hub.dead, !time.Now().Before(until):
+		case w.cut > 0, !hub.alive(), !time.Now().Before(until):
 			edge.tell(session, &messages.StripeFailed{Stripe: m.Stripe, Try: m.Try, Err: errUnreachable})
 		default:
 			w.number++
 			s := &stripe{wire: w, number: w.number, began: time.Now()}
 			s.ends[atEdge] = end{process: edge, session: session}
-			s.ends[atHub] = end{process: hub, session: w.world.hubSession}
+			s.ends[atHub] = end{process: hub, session: hub.session}
 			s.ends[atEdge].conn = edge.spawn(s.conn(atEdge), "conn")
 			w.stripes = append(w.stripes, s)
 			edge.tell(session, &messages.StripeUp{Conn: s.ends[atEdge].conn, Stripe: m.Stripe, Try: m.Try, Peer: "hub", TLSAt: s.began})
@@ -108,6 +108,7 @@ func (s *stripe) send(side int, f *messages.Frame) {
 		s.wire.sim.failed = fmt.Errorf("simulation: a frame cannot be encoded: %w", err)
 		return
 	}
+	s.wire.world.said(s.ends[1-side].process, 1-side, f)
 	s.travel(side, "frame", func() { s.arrive(side, octets) })
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -52,6 +53,7 @@ type Outcome struct {
 	Sum     uint64 // of the trace, always
 	Steps   int
 	Virtual time.Duration
+	Seen    map[string]int // faults that struck, and what came of them
 }
 
 // OK says that nothing was found.
@@ -104,12 +106,17 @@ type world struct {
 	wire     wire
 	smsc     *smscSim
 
+	window  int             // of a session with the SMSC
+	unknown session.Unknown // what follows a doubt
+
 	hubDisk, edgeDisk   *disk
-	hub, edge           *process // nil: between two lives
+	hubClock, edgeClock time.Duration // how wrong they are
+	hub, edge           *process      // nil: not yet; dead: between two lives
+	hubs                []*process    // that run: hub, and those who were before
 	hubLives, edgeLives int
 	hubStore            *hubstore.Store
-	hubSession          *actor.PID
 	edgeStore           *edgestore.Store
+	promises            promises
 	all                 []*process
 
 	people  []*person
@@ -137,6 +144,7 @@ type line struct {
 	unsent []*submission // in order; those before next wait for their answer
 	next   int
 	hub    *process // which they were given to
+	again  bool     // one was refused: they are sent again soon
 }
 
 type submission struct {
@@ -162,18 +170,24 @@ func newWorld(seed uint64, opts Options) *world {
 		w.wire.loss = 0.1 * w.dice.Float64()
 	}
 	w.hubDisk, w.edgeDisk = newDisk(), newDisk()
+	if w.window = 1; w.chance(0.4) {
+		w.window = 2 + w.dice.IntN(7)
+	}
+	w.unknown = []session.Unknown{session.Resend, session.Resend, session.GiveUp, session.Query}[w.dice.IntN(4)]
+	w.happened(fmt.Sprintf("window %d", w.window))
+	w.happened("policy " + string(w.unknown))
 	protocol := smpp.Protocol
 	if w.chance(0.5) {
 		protocol = cimd2.Protocol
 	}
 	w.smsc = &smscSim{
 		sim: w.sim, record: w.record, protocol: protocol, latency: w.between(0, 50*time.Millisecond),
-		receipts: w.chance(0.5), clock: time.Now(), sent: map[string]bool{},
+		receipts: w.chance(0.5), clock: time.Now(), sent: map[string]bool{}, acked: func() { w.edge.acknowledged() },
 	}
 	for i := range 2 {
 		w.people = append(w.people, &person{name: fmt.Sprintf("u%d", i+1), read: map[uint64]string{}})
 	}
-	w.note("seed %d: %d slots, %d stripes, %d sessions of %s, inline %v", seed, w.slots, w.stripes, w.sessions, protocol.Name, w.inline)
+	w.note("seed %d: %d slots, %d stripes, %d sessions of %s, window %d, doubts: %s, inline %v", seed, w.slots, w.stripes, w.sessions, protocol.Name, w.window, w.unknown, w.inline)
 	return w
 }
 
@@ -208,22 +222,27 @@ func (w *world) play() {
 
 // ---- the hub
 
+func (w *world) hubNow() time.Time  { return time.Now().Add(w.hubClock).Round(0) }
+func (w *world) edgeNow() time.Time { return time.Now().Add(w.edgeClock).Round(0) }
+
+// startHub starts a store and the hub that uses it.
 func (w *world) startHub() {
-	w.hubLives++
-	p := w.start("hub", w.hubLives, w.hubDisk)
+	host := w.start("the hub's store", w.hubLives+1, nil)
+	host.disk, host.fs = w.hubDisk, w.hubDisk.fs()
 	store, err := hubstore.Open(hubstore.Options{
-		Dir: "data", FS: w.hubDisk.fs, Logger: w.log, Node: "hub", Slots: func(string) uint32 { return uint32(w.slots) },
-		Defer: p.commit, Fatal: func(error) { w.fatal(p) },
+		Dir: "data", FS: host.fs, Logger: w.log, Node: "hub", Slots: func(string) uint32 { return uint32(w.slots) },
+		Defer: host.commit, Fatal: func(error) { w.fatal(host) }, Now: w.hubNow,
 	})
 	if err != nil {
-		w.failed = fmt.Errorf("simulation: the hub does not start: %w", err)
+		host.dead = true
+		w.again("hub", err, w.startHub)
 		return
 	}
-	p.close = store.Close
-	w.all = append(w.all, p)
-	w.hub, w.hubStore = p, store
-	p.kill = func() { w.killHub(false, false) }
-	if w.hubLives == 1 {
+	host.close = store.Close
+	host.kill = func(powerCut bool) { w.endHub(host, powerCut, false) }
+	w.all = append(w.all, host)
+	w.hubStore = store
+	if w.hubLives == 0 {
 		for _, person := range w.people {
 			store.PutUser(journal.User{Name: person.name}, func(err error) {
 				if err != nil {
@@ -232,43 +251,71 @@ func (w *world) startHub() {
 			})
 		}
 	}
-	rings, err := store.Claim(edgeID)
-	if err != nil {
-		w.failed = fmt.Errorf("simulation: claim: %w", err)
-		return
-	}
 	store.Watch(func(users []string) {
 		for _, name := range users {
-			w.look(p, name)
+			w.look(w.hub, name)
 		}
 	})
-	p.observe = w.pointers("hub", p.life, "down")
+	w.serve(host)
+}
+
+// again has a process that did not start for want of space try later.
+func (w *world) again(name string, err error, start func()) {
+	if !errors.Is(err, kv.ErrFailed) && !errors.Is(err, syscall.ENOSPC) {
+		w.failed = fmt.Errorf("simulation: the %s does not start: %w", name, err)
+		return
+	}
+	w.happened("a process did not start, its disk was full")
+	w.after(w.between(time.Second, 5*time.Second), "the "+name+" starts", start)
+}
+
+// serve claims the edge's rings in a store and starts what uses them.
+func (w *world) serve(host *process) {
+	store := w.hubStore
+	rings, err := store.Claim(edgeID)
+	if err != nil {
+		if !errors.Is(err, kv.ErrFailed) { // else the store ends its process
+			w.failed = fmt.Errorf("simulation: claim: %w", err)
+		}
+		return
+	}
+	applied, err := rings.Applied()
+	if err != nil {
+		return
+	}
+	w.kept("hub", messages.Ring_UP, rings.Up(), rings.Down(), applied)
+	w.hubLives++
+	p := w.start("hub", w.hubLives, host)
+	w.all = append(w.all, p)
+	w.hub, w.hubs = p, append(w.hubs, p)
+	p.observe = w.pointers("hub", p, "down")
+	log := w.log
 	var buffer, mirror *actor.PID
-	supervisor := p.spawn(link.NewSupervisor(link.SupervisorConfig{Log: w.log, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
+	supervisor := p.spawn(link.NewSupervisor(link.SupervisorConfig{Log: log, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
 		return link.NewHubSync(link.HubSyncConfig{
 			Edge: id, Hub: "hub", Epoch: rings.Epoch(), Gen: gen, Session: s, Buffer: buffer, Mirror: mirror,
-			Metrics: link.Nop{}, Log: w.log, Applied: rings.Applied,
+			Metrics: link.Nop{}, Log: log, Applied: rings.Applied,
 			Instance:    func() ([]byte, error) { return store.Instance(id) },
 			SetInstance: func(instance []byte, done func(error)) { store.SetInstance(id, instance, done) },
 		})
 	}}), "supervisor")
 	router := p.spawn(hubactors.NewRouter(hubactors.RouterConfig{
-		Edge: edgeID, Service: service, Rings: rings, Now: time.Now, Log: w.log,
+		Edge: edgeID, Service: service, Rings: rings, Now: w.hubNow, Log: log,
 		Exists: func(name string) (bool, error) { _, ok, err := store.User(name); return ok, err },
 	}), "router")
-	w.hubSession = p.spawn(link.NewSession(link.SessionConfig{
-		Edge: edgeID, Sends: messages.Ring_DOWN, Supervisor: supervisor, Metrics: link.Nop{}, Log: w.log, Flush: -1, Jitter: w.dice.Float64,
+	p.session = p.spawn(link.NewSession(link.SessionConfig{
+		Edge: edgeID, Sends: messages.Ring_DOWN, Supervisor: supervisor, Metrics: link.Nop{}, Log: log, Flush: -1, Jitter: w.dice.Float64,
 	}), "session")
 	buffer = p.spawn(link.NewBuffer(link.BufferConfig{
-		Ring: messages.Ring_DOWN, Slots: w.slots, Journal: rings.Down(), Session: w.hubSession, Metrics: link.Nop{}, Log: w.log,
+		Ring: messages.Ring_DOWN, Slots: w.slots, Journal: rings.Down(), Session: p.session, Metrics: link.Nop{}, Log: log,
 	}), "buffer")
 	mirror = p.spawn(link.NewMirror(link.MirrorConfig{
-		Ring: messages.Ring_UP, Slots: w.slots, Journal: rings.Up(), Session: w.hubSession, Next: router, Metrics: link.Nop{}, Log: w.log,
+		Ring: messages.Ring_UP, Slots: w.slots, Journal: patient{rings.Up(), p, store.Space}, Session: p.session, Next: router, Metrics: link.Nop{}, Log: log,
 	}), "mirror")
 	applier := p.spawn(link.NewApplier(link.ApplierConfig{
-		Edge: edgeID, Session: w.hubSession, Apply: rings.Apply, Applied: rings.Applied, Log: w.log,
+		Edge: edgeID, Session: p.session, Apply: rings.Apply, Applied: rings.Applied, Log: log,
 	}), "applier")
-	p.tell(w.hubSession, &link.Attach{Buffer: buffer, Mirror: mirror, Events: applier})
+	p.tell(p.session, &link.Attach{Buffer: buffer, Mirror: mirror, Events: applier})
 	for _, l := range w.lines { // clients connect anew
 		w.after(w.between(10*time.Millisecond, time.Second), "a client connects", func() { w.send(l) })
 	}
@@ -277,25 +324,49 @@ func (w *world) startHub() {
 	}
 }
 
+// patient waits for room on the thread, where a store would on a timer of its own:
+// several of those at one moment have no order.
+type patient struct {
+	journal.Mirror
+	process *process
+	space   func() error
+}
+
+func (m patient) Keep(e journal.Entry, done func(error)) {
+	if m.space() != nil {
+		m.process.sim.happened("a message was not confirmed for want of space")
+		m.process.sim.after(time.Second, "keep, later", func() {
+			if !m.process.deaf() {
+				m.Keep(e, done)
+			}
+		})
+		return
+	}
+	m.Mirror.Keep(e, done)
+}
+
 // ---- the edge
 
 func (w *world) startEdge() {
 	w.edgeLives++
-	p := w.start("edge", w.edgeLives, w.edgeDisk)
-	store, err := edgestore.Open(edgestore.Options{KV: kv.Options{
-		Dir: "data", FS: w.edgeDisk.fs, Logger: w.log, Node: "edge/" + edgeID, Defer: p.commit, Fatal: func(error) { w.fatal(p) },
+	p := w.start("edge", w.edgeLives, nil)
+	p.disk, p.fs = w.edgeDisk, w.edgeDisk.fs()
+	store, err := edgestore.Open(edgestore.Options{Now: w.edgeNow, KV: kv.Options{
+		Dir: "data", FS: p.fs, Logger: w.log, Node: "edge/" + edgeID, Defer: p.commit, Fatal: func(error) { w.fatal(p) },
 	}})
 	if err != nil {
-		w.failed = fmt.Errorf("simulation: the edge does not start: %w", err)
+		p.dead = true
+		w.again("edge", err, w.startEdge)
 		return
 	}
 	p.close = store.Close
 	w.all = append(w.all, p)
 	w.edge, w.edgeStore = p, store
-	p.kill = func() { w.killEdge(false, false) }
-	p.observe = w.pointers("edge", p.life, "up")
+	p.kill = func(powerCut bool) { w.killEdge(powerCut, false) }
+	p.observe = w.pointers("edge", p, "up")
+	w.kept("edge", messages.Ring_DOWN, store.Down(), store.Up(), 0)
 	inlet := p.spawn(session.NewInlet(session.InletConfig{
-		SMSC: smscName, Journal: store, SpillMessages: 1000, SpillEvents: 1000, AssembleWithin: 24 * time.Hour, MaxTexts: 1000,
+		SMSC: smscName, Journal: store, SpillMessages: 1000, SpillEvents: 1000, Space: store.Space, AssembleWithin: 24 * time.Hour, MaxTexts: 1000,
 		RedeliverWithin: 10 * time.Minute, ParkReceipts: 48 * time.Hour, MaxParked: 1000, Logger: w.log,
 	}), "inlet")
 	var sessions []session.Config
@@ -304,7 +375,7 @@ func (w *world) startEdge() {
 		sessions = append(sessions, session.Config{
 			Name: name, Address: "smsc", Protocol: w.smsc.protocol, Dial: w.smsc.dialler(name), DialTimeout: 10 * time.Second,
 			Machine: smsc.Config{
-				User: "u", Password: "p", Mode: "transceiver", Window: 1, PollEvery: time.Second, KeepAlive: 30 * time.Second,
+				User: "u", Password: "p", Mode: "transceiver", Window: w.window, PollEvery: time.Second, KeepAlive: 30 * time.Second,
 				ResponseTimeout: 5 * time.Second, LoginTimeout: 15 * time.Second, LogoutTimeout: 3 * time.Second, DefaultValidity: 24 * time.Hour,
 			},
 			Redial:     session.Backoff{First: 200 * time.Millisecond, Max: 10 * time.Second},
@@ -312,7 +383,7 @@ func (w *world) startEdge() {
 		})
 	}
 	outlet := p.spawn(session.NewOutlet(session.OutletConfig{
-		SMSC: smscName, Sessions: sessions, Inlet: inlet, Journal: store, Window: 1, Validity: 24 * time.Hour,
+		SMSC: smscName, Sessions: sessions, Inlet: inlet, Journal: store, Window: w.window, Unknown: w.unknown, Validity: 24 * time.Hour,
 		Receipts: true, ReceiptsAfter: 24 * time.Hour,
 		Throttle: session.Backoff{First: time.Second, Max: 5 * time.Second},
 		Retry:    session.Backoff{First: time.Second, Max: 10 * time.Second}, RetryMessages: 100,
@@ -334,22 +405,26 @@ func (w *world) startEdge() {
 		Ring: messages.Ring_UP, Slots: w.slots, Journal: store.Up(), Session: linkSession, Metrics: link.Nop{}, Log: w.log,
 	}), "buffer")
 	mirror = p.spawn(link.NewMirror(link.MirrorConfig{
-		Ring: messages.Ring_DOWN, Slots: w.slots, Journal: store.Down(), Session: linkSession, Next: outlet, Metrics: link.Nop{}, Log: w.log,
+		Ring: messages.Ring_DOWN, Slots: w.slots, Journal: patient{store.Down(), p, store.Space}, Session: linkSession, Next: outlet, Metrics: link.Nop{}, Log: w.log,
 	}), "mirror")
 	events := p.spawn(link.NewStatusLog(link.StatusLogConfig{Journal: store, Session: linkSession, Log: w.log}), "statuslog")
 	p.tell(linkSession, &link.Attach{Buffer: buffer, Mirror: mirror, Events: events})
 }
 
 // pointers records every picture of a ring that a process makes for its session.
-func (w *world) pointers(by string, life int, sends string) func(*messages.RingState) {
+func (w *world) pointers(by string, p *process, sends string) func(*messages.RingState) {
 	return func(s *messages.RingState) {
+		by := by
+		if p.host != p && p != w.hub {
+			by = fmt.Sprintf("%s of life %d, which owns nothing any more", by, p.life)
+		}
 		ring := strings.ToLower(s.Ring.String())
 		role := "receiver"
 		if ring == sends {
 			role = "sender"
 		}
 		w.record(history.Record{
-			Kind: history.Pointers, By: by, Ring: ring, Role: role, Life: life, Slots: uint64(s.Slots),
+			Kind: history.Pointers, By: by, Ring: ring, Role: role, Life: p.life, Slots: uint64(s.Slots),
 			Retrieved: s.LastRetrieved, Sent: s.LastSent, Confirmed: s.LastConfirmed, Processed: s.LastProcessed,
 		})
 	}
@@ -403,7 +478,7 @@ func (w *world) load() {
 // send gives the hub what a connection has to send.
 func (w *world) send(l *line) {
 	p := w.hub
-	if p == nil || p.dead || p.paused {
+	if !p.alive() || p.paused {
 		w.after(time.Second, "a client tries again", func() { w.send(l) })
 		return
 	}
@@ -414,7 +489,7 @@ func (w *world) send(l *line) {
 		s := l.unsent[l.next]
 		sub := journal.Submission{
 			From: l.from.name, To: s.to, Text: s.body, Class: s.class, Until: s.until, Ref: s.name,
-			Body: sha256.Sum256([]byte(s.to + s.body)), Sender: l.name, At: time.Now(),
+			Body: sha256.Sum256([]byte(s.to + s.body)), Sender: l.name, At: w.hubNow(),
 		}
 		if strings.HasPrefix(s.to, "+") {
 			parts, coding, err := text.Parts(s.body)
@@ -425,20 +500,26 @@ func (w *world) send(l *line) {
 			sub.Parts, sub.Coding, sub.Edge, sub.Number, sub.QueueLimit = parts, coding.String(), edgeID, service, 1000
 		}
 		w.hubStore.Accept(sub, func(a journal.Accepted, err error) {
-			if p.dead {
+			if p.deaf() {
 				return // nobody hears it
 			}
 			if err != nil {
-				if !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrFailed) {
+				if errors.Is(err, journal.ErrSpace) {
+					w.happened("a client was refused for want of space")
+				} else if !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrFailed) && !errors.Is(err, kv.ErrFailed) {
 					w.failed = fmt.Errorf("simulation: %s was refused: %w", s.name, err)
 				}
-				w.after(time.Second, "a client tries again", func() {
-					l.hub = nil
-					w.send(l)
-				})
+				if !l.again {
+					l.again = true
+					w.after(time.Second, "a client tries again", func() {
+						l.hub, l.again = nil, false
+						w.send(l)
+					})
+				}
 				return
 			}
 			w.acknowledged(l, s, a)
+			p.acknowledged()
 		})
 	}
 }
@@ -474,7 +555,7 @@ func (w *world) look(p *process, name string) {
 				person.busy = false
 				if !p.dead && !p.paused {
 					w.read(person, person.after)
-				} else if w.hub != nil && !w.hub.dead {
+				} else if w.hub.alive() {
 					w.after(time.Second, "a client reads again", func() { w.look(w.hub, name) })
 				}
 			})
@@ -528,7 +609,7 @@ func (w *world) event(person *person, e journal.UserEvent) {
 
 // unrest says what is still under way; "": nothing.
 func (w *world) unrest() string {
-	if w.hub == nil || w.hub.dead || w.edge == nil || w.edge.dead {
+	if !w.hub.alive() || !w.edge.alive() {
 		return "a process is not running"
 	}
 	for _, l := range w.lines {
@@ -565,7 +646,7 @@ func (w *world) unrest() string {
 	for id, name := range w.ids {
 		raw, _ := hex.DecodeString(id)
 		r, ok, err := w.hubStore.Message(raw)
-		if err != nil || !ok || r.State < messages.State_PROCESSED {
+		if err != nil || !ok || r.State < messages.State_PROCESSED && (r.State != messages.State_UNKNOWN || w.unknown != session.GiveUp) {
 			return name + " is not processed"
 		}
 	}
@@ -574,7 +655,7 @@ func (w *world) unrest() string {
 
 // lastLook reads everything once more, from the beginning, and the messages' histories.
 func (w *world) lastLook(rested bool) {
-	if w.failed != nil || w.hub == nil || w.hub.dead {
+	if w.failed != nil || !w.hub.alive() {
 		return
 	}
 	for _, person := range w.people {
@@ -615,10 +696,10 @@ func (w *world) stop() {
 
 func (w *world) outcome(seed uint64) Outcome {
 	o := Outcome{
-		Seed: seed, Err: w.failed, Records: w.records, Faults: w.faults, Trace: w.trace.String(), Sum: w.sum, Steps: w.steps,
+		Seed: seed, Err: w.failed, Records: w.records, Faults: w.faults, Trace: w.trace.String(), Sum: w.sum, Steps: w.steps, Seen: w.seen,
 		Virtual: time.Since(w.began),
 	}
-	verdict, err := history.Check(history.Options{}, w.records)
+	verdict, err := history.Check(history.Options{Window: w.window, GiveUp: w.unknown == session.GiveUp}, w.records)
 	o.Verdict = verdict
 	if o.Err == nil {
 		o.Err = err

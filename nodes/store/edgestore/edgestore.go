@@ -7,6 +7,7 @@
 //	mreleased              number: of the down mirror
 //	mretrieved             number: LastRetrieved of the up ring
 //	mtrimmed               number: status events up to it are forgotten
+//	mhubs                  hubs (JSON, hubs.go): heard of
 //	mrestored              anything: this journal is from a backup
 //	mcount                 number: the n of c and p below, last given
 //	d<seq>                 Data: entry of the down mirror
@@ -41,12 +42,18 @@ import (
 
 // Options of Open.
 type Options struct {
-	KV kv.Options // Dir and Node are required, see there
+	KV  kv.Options       // Dir and Node are required, see there
+	Now func() time.Time // nil: time.Now
 }
+
+// mostHeads is how many messages of the up queue stay in memory: a ring that has room
+// takes what came in just now without looking for it on the disk.
+const mostHeads = 512
 
 // Store implements journal.Edge. Its methods may be called by any goroutine.
 type Store struct {
 	db       *kv.DB
+	now      func() time.Time
 	instance []byte
 
 	restored  atomic.Bool
@@ -58,6 +65,7 @@ type Store struct {
 	// Of the committer's goroutine.
 	events     uint64            // last number given
 	head, tail uint64            // of the up queue: head < n <= tail
+	heads      [][]byte          // the first of it, from head+1 on: what was queued while all of it was here
 	retrieved  uint64            // of the up ring
 	last       map[string]uint64 // order key to last unprocessed sequence, up ring
 	count      uint64
@@ -77,7 +85,10 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, last: map[string]uint64{}, deferred: map[string]bool{}}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Store{db: db, now: opts.Now, last: map[string]uint64{}, deferred: map[string]bool{}}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("edgestore: %w", errors.Join(err, db.Close()))
 	}

@@ -121,20 +121,18 @@ func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) 
 		if first <= s.retrieved {
 			return fmt.Errorf("edgestore: sequence %d was given to another message, the last was %d", first, s.retrieved)
 		}
-		now := time.Now().UnixMilli()
+		now := s.now().UnixMilli()
 		var bad error
-		var drop [][]byte
-		err := tx.Scan(numbered('q', s.head+1), numbered('q', s.tail+1), func(key, value []byte) bool {
+		err := s.fromHead(tx, func(value []byte) bool {
 			if len(entries) == most {
 				return false
 			}
 			m := new(messages.Message)
 			if bad = proto.Unmarshal(value, m); bad != nil {
-				bad = fmt.Errorf("edgestore: queue entry %x: %w", key, bad)
+				bad = fmt.Errorf("edgestore: queue entry %d: %w", s.head+taken+1, bad)
 				return false
 			}
 			taken++
-			drop = append(drop, append([]byte{}, key...))
 			if m.DeadlineUnixMs == 0 || m.DeadlineUnixMs > now {
 				entries = append(entries, journal.Entry{Seq: first + uint64(len(entries)), Message: m})
 			}
@@ -155,8 +153,8 @@ func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) 
 				return err
 			}
 		}
-		for _, key := range drop {
-			tx.Delete(key)
+		for n := range taken {
+			tx.Delete(numbered('q', s.head+1+n))
 		}
 		for i, e := range entries {
 			tx.Set(numbered('u', e.Seq), values[i])
@@ -166,6 +164,7 @@ func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) 
 			tx.Set(meta("retrieved"), be64(s.retrieved))
 		}
 		s.head += taken
+		s.heads = s.heads[min(int(taken), len(s.heads)):]
 		return nil
 	}, func(err error) {
 		if err != nil {
@@ -175,6 +174,20 @@ func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) 
 		s.waiting.Add(-int64(taken))
 		done(entries, nil)
 	})
+}
+
+// fromHead calls f for the messages of the queue in order, until it returns false.
+func (s *Store) fromHead(tx *kv.Tx, f func(value []byte) bool) error {
+	for _, value := range s.heads {
+		if !f(value) {
+			return nil
+		}
+	}
+	next := s.head + 1 + uint64(len(s.heads))
+	if next > s.tail {
+		return nil
+	}
+	return tx.Scan(numbered('q', next), numbered('q', s.tail+1), func(_, value []byte) bool { return f(value) })
 }
 
 // Progress records nothing: the history of a message is kept at the hub.

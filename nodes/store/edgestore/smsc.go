@@ -305,6 +305,9 @@ func (s *Store) Receive(in journal.Intake, done func(error)) {
 		put(tx, writes)
 		wasEmpty = s.head == s.tail && len(queued) > 0
 		for _, value := range queued {
+			if s.head+uint64(len(s.heads)) == s.tail && len(s.heads) < mostHeads {
+				s.heads = append(s.heads, value)
+			}
 			s.tail++
 			tx.Set(numbered('q', s.tail), value)
 		}

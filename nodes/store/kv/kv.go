@@ -219,6 +219,9 @@ func (d *DB) Close() error {
 	d.arrived.Broadcast()
 	if refused != nil {
 		d.mu.Unlock()
+		if d.opts.Defer != nil && errors.Is(refused, ErrFailed) {
+			d.abandon()
+		}
 		return refused
 	}
 	d.mu.Unlock()
@@ -245,6 +248,14 @@ func (d *DB) Close() error {
 		return fmt.Errorf("kv: close %s: %w", d.opts.Dir, err)
 	}
 	return nil
+}
+
+// abandon ends Pebble's goroutines after a failure. A real process ends with them; a
+// simulated one has to leave nothing behind.
+func (d *DB) abandon() {
+	defer func() { _ = recover() }() // Pebble's last words
+	_ = d.inner.Close()
+	_ = d.lock.Close()
 }
 
 // flush has nothing stand in the WAL alone. A disk that cannot take it keeps the
@@ -471,42 +482,64 @@ func (d *DB) writeGroup(group []request) (size int, err error) {
 
 // assemble puts the group's writes in one batch, running its updates against it.
 func (d *DB) assemble(group []request) (*pebble.Batch, error) {
-	b := d.inner.NewBatch()
+	a := assembly{db: d.inner, b: d.inner.NewBatch()}
 	for i := range group {
 		r := &group[i]
 		if r.batch != nil {
-			if err := b.Apply(&r.batch.inner, nil); err != nil {
+			if err := a.b.Apply(&r.batch.inner, nil); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if !b.Indexed() { // from here on somebody reads it
-			indexed := d.inner.NewIndexedBatch()
-			if err := indexed.Apply(b, nil); err != nil {
-				return nil, err
-			}
-			b = indexed
-		}
-		count, length := b.Count(), b.Len()
-		tx := Tx{b: b}
+		count, length := a.b.Count(), a.b.Len()
+		tx := Tx{a: &a}
 		if r.err = r.update(&tx); r.err == nil {
 			r.err = tx.err
 		}
-		if r.err == nil || b.Count() == count {
+		if r.err == nil || a.b.Count() == count {
 			continue
 		}
-		undone := d.inner.NewIndexedBatch()
-		if count > 0 {
-			before := bytes.Clone(b.Repr()[:length])
-			batchrepr.SetCount(before, count)
-			var plain pebble.Batch
-			if err := errors.Join(plain.SetRepr(before), undone.Apply(&plain, nil)); err != nil {
-				return nil, err
-			}
+		if err := a.undo(count, length); err != nil {
+			return nil, err
 		}
-		b = undone
 	}
-	return b, nil
+	return a.b, nil
+}
+
+// assembly is a group's batch on its way. It has an index once somebody reads it: many
+// groups only write.
+type assembly struct {
+	db *pebble.DB
+	b  *pebble.Batch
+}
+
+func (a *assembly) indexed() (*pebble.Batch, error) {
+	if !a.b.Indexed() {
+		indexed := a.db.NewIndexedBatch()
+		if err := indexed.Apply(a.b, nil); err != nil {
+			return nil, err
+		}
+		a.b = indexed
+	}
+	return a.b, nil
+}
+
+// undo leaves the first count writes, of length octets.
+func (a *assembly) undo(count uint32, length int) error {
+	undone := a.db.NewBatch()
+	if a.b.Indexed() {
+		undone = a.db.NewIndexedBatch()
+	}
+	if count > 0 {
+		before := bytes.Clone(a.b.Repr()[:length])
+		batchrepr.SetCount(before, count)
+		var plain pebble.Batch
+		if err := errors.Join(plain.SetRepr(before), undone.Apply(&plain, nil)); err != nil {
+			return err
+		}
+	}
+	a.b = undone
+	return nil
 }
 
 // apply writes and syncs. Pebble does not return a WAL's error: it calls

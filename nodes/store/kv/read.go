@@ -11,33 +11,47 @@ import (
 
 // Tx is what an Update may do. It is good until its function returns.
 type Tx struct {
-	b   *pebble.Batch
+	a   *assembly
 	err error // the first write's that failed; it undoes the update
 }
 
 // Get returns a copy of key's value as all earlier writes left it, f's own included.
-func (tx *Tx) Get(key []byte) (value []byte, found bool, err error) { return get(tx.b, key) }
+func (tx *Tx) Get(key []byte) (value []byte, found bool, err error) {
+	b, err := tx.a.indexed()
+	if err != nil {
+		return nil, false, fmt.Errorf("kv: get %x: %w", key, err)
+	}
+	return get(b, key)
+}
 
 // Scan is DB.Scan on what Get would see. What f writes during the scan is not in it.
 func (tx *Tx) Scan(from, to []byte, f func(key, value []byte) bool) error {
-	return scan(tx.b, from, to, false, f)
+	return tx.scan(from, to, false, f)
 }
 
 // ScanReverse is Scan from the highest key down.
 func (tx *Tx) ScanReverse(from, to []byte, f func(key, value []byte) bool) error {
-	return scan(tx.b, from, to, true, f)
+	return tx.scan(from, to, true, f)
+}
+
+func (tx *Tx) scan(from, to []byte, reverse bool, f func(key, value []byte) bool) error {
+	b, err := tx.a.indexed()
+	if err != nil {
+		return fmt.Errorf("kv: scan from %x: %w", from, err)
+	}
+	return scan(b, from, to, reverse, f)
 }
 
 // Set writes value under key; both are copied.
-func (tx *Tx) Set(key, value []byte) { tx.note(tx.b.Set(key, value, nil)) }
+func (tx *Tx) Set(key, value []byte) { tx.note(tx.a.b.Set(key, value, nil)) }
 
 // Delete removes key; it need not exist.
-func (tx *Tx) Delete(key []byte) { tx.note(tx.b.Delete(key, nil)) }
+func (tx *Tx) Delete(key []byte) { tx.note(tx.a.b.Delete(key, nil)) }
 
 // DeleteRange removes the keys from <= key < to; nothing unless from < to.
 func (tx *Tx) DeleteRange(from, to []byte) {
 	if bytes.Compare(from, to) < 0 {
-		tx.note(tx.b.DeleteRange(from, to, nil))
+		tx.note(tx.a.b.DeleteRange(from, to, nil))
 	}
 }
 
