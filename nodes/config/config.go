@@ -47,6 +47,7 @@ type HubHTTP struct {
 // HubLink is where edges dial in. An empty Listen means that all edges are local.
 type HubLink struct {
 	Listen     string `yaml:"listen" form:"listen"`
+	Advertise  string `yaml:"advertise" form:"address"` // where edges are told to dial, if not Listen
 	TLS        TLS    `yaml:"tls"`
 	Congestion string `yaml:"congestion" form:"word"` // TCP congestion control of the link's sockets, bbr say; empty: the system's
 }
@@ -94,12 +95,15 @@ type Queue struct {
 
 // Cluster is what hubs need of each other.
 type Cluster struct {
-	Name    string   `yaml:"name" form:"name"` // unique; the host's name if absent
-	Listen  string   `yaml:"listen" need:"give the address for memberlist that the other hubs reach, as in listen: 10.0.0.1:7946" form:"listen"`
-	Remote  string   `yaml:"remote" need:"give the address for hub-to-hub messages that the other hubs reach, as in remote: 10.0.0.1:8090" form:"listen"`
-	Join    []string `yaml:"join" form:"address"`
-	TLS     TLS      `yaml:"tls"` // link.tls if absent
-	KeyFile string   `yaml:"key_file" form:"path"`
+	Name            string        `yaml:"name" form:"name"` // unique; the host's name if absent
+	Listen          string        `yaml:"listen" need:"give the address for memberlist that the other hubs reach, as in listen: 10.0.0.1:7946" form:"listen"`
+	Advertise       string        `yaml:"advertise" form:"address"` // where the others reach Listen, if elsewhere
+	Remote          string        `yaml:"remote" need:"give the address for hub-to-hub messages that the other hubs reach, as in remote: 10.0.0.1:8090" form:"listen"`
+	AdvertiseRemote string        `yaml:"advertise_remote" form:"address"` // where the others reach Remote, if elsewhere
+	Join            []string      `yaml:"join" form:"address"`
+	TLS             TLS           `yaml:"tls"` // link.tls if absent
+	KeyFile         string        `yaml:"key_file" form:"path"`
+	LeaseTTL        time.Duration `yaml:"lease_ttl" default:"4s" range:"2s..60s"` // after which what a dead hub owned is free
 }
 
 // Limits bound what clients may ask of a hub.
