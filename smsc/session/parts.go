@@ -51,6 +51,9 @@ func (e Encoding) cut(m *messages.Message, reference uint8, receipts bool) ([]sm
 }
 
 func (e Encoding) encode(s string) (text.Encoded, error) {
+	if e.LongTexts == smsc.LongPayload {
+		e.National = nil // they are named in a header, which the SMSC that cuts the text makes
+	}
 	encoded, err := text.EncodeFor(s, e.National...)
 	if err != nil || encoded.Coding != text.GSM7 || e.Alphabet == smsc.AlphabetGSM {
 		return encoded, err

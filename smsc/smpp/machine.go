@@ -99,7 +99,7 @@ func (m *machine) connected(do []smsc.Effect, accepted bool) []smsc.Effect {
 		return do
 	}
 	m.state, m.sequence, m.outbind = stateBinding, 0, accepted
-	m.window, m.quirks = newWindow(m.cfg.Window), m.cfg.Quirks
+	m.window, m.quirks = smsc.NewWindow(m.cfg.Window), m.cfg.Quirks
 	if err := Check(m.cfg); err != nil {
 		return m.close(do, err, smsc.RetrySlow)
 	}
@@ -147,7 +147,7 @@ func (m *machine) sendBind(do []smsc.Effect, mode string) []smsc.Effect {
 func (m *machine) submit(do []smsc.Effect, ev smsc.Submit) []smsc.Effect {
 	if m.Ready() == 0 {
 		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
-			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.now),
+			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.Size()),
 		}})
 	}
 	var p SubmitSM
@@ -254,12 +254,7 @@ func (m *machine) submitAnswered(do []smsc.Effect, h Header, id string) []smsc.E
 	if fate, overruled := m.quirks.Fates[uint32(h.Status)]; overruled && h.Status != OK {
 		o.Fate = fate
 	}
-	switch o.Fate {
-	case smsc.Accepted:
-		m.window.answered()
-	case smsc.Throttled:
-		m.window.throttled(r.round)
-	}
+	m.window.Answered(o.Fate, len(m.open))
 	do = append(do, smsc.Answered{Ref: r.ref, Outcome: o})
 	if o.Fate == smsc.BadSession {
 		return m.close(do, fmt.Errorf("smpp: the SMSC has lost the session: submit_sm answered with %v", h.Status), smsc.RetrySoon)

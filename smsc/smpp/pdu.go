@@ -7,8 +7,8 @@
 //
 // part.go turns submit_sm, deliver_sm and data_sm into a neutral smsc.Part and
 // back, dialect.go as the SMSC at hand wants it (smsc.Quirks), receipt.go reads and
-// writes delivery receipts. side.go is what both machines have in common, window.go
-// how many requests may be unanswered, intake.go what an SMSC takes from an ESME.
+// writes delivery receipts. side.go is what both machines have in common, intake.go
+// what an SMSC takes from an ESME.
 //
 // The codec is strict in what it writes and lenient in what it reads: octets
 // behind the last field are skipped, unknown TLVs kept, identifiers in responses

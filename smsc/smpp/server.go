@@ -108,7 +108,7 @@ func (m *server) connected(do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	m.state, m.sequence, m.bind, m.quirks = stateBinding, 0, request{}, smsc.Quirks{}
-	m.window = newWindow(m.cfg.Window)
+	m.window = smsc.NewWindow(m.cfg.Window)
 	if m.cfg.LoginTimeout > 0 {
 		do = m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
 	}
@@ -284,12 +284,7 @@ func (m *server) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 		if !ok {
 			return do
 		}
-		switch {
-		case h.Status == OK:
-			m.window.answered()
-		case h.Status.Fate() == smsc.Throttled:
-			m.window.throttled(r.round)
-		}
+		m.window.Answered(h.Status.Fate(), len(m.open))
 		a := smsc.DeliverAnswered{Ref: r.ref, OK: h.Status == OK}
 		if _, nack := p.(*GenericNack); nack {
 			a.OK = false

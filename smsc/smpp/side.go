@@ -50,7 +50,6 @@ type request struct {
 type ours struct {
 	sequence uint32
 	ref      uint64
-	round    uint64     // of the window in which it went out
 	timer    smsc.Timer // of its response
 }
 
@@ -58,7 +57,7 @@ type ours struct {
 // timers, our unanswered requests, the peer's, and how to leave.
 type side struct {
 	state           state
-	window          window        // of open
+	window          smsc.Window   // of open
 	responseTimeout time.Duration // of each in open
 	keepAlive       time.Duration // the longest silence of the peer; 0: unlimited
 	logoutTimeout   time.Duration
@@ -86,7 +85,7 @@ type side struct {
 
 func newSide(window int, response, logout time.Duration, lost func(uint64, error) smsc.Effect) side {
 	return side{
-		window: newWindow(window), responseTimeout: orDefault(response, 30*time.Second),
+		window: smsc.NewWindow(window), responseTimeout: orDefault(response, 30*time.Second),
 		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
 	}
 }
@@ -113,7 +112,7 @@ func (s *side) ready() int {
 	if s.state != stateBound {
 		return 0
 	}
-	return max(s.window.now-len(s.open), 0)
+	return max(s.window.Size()-len(s.open), 0)
 }
 
 // roomSize is how many octets for PDUs are allocated at once. They are never
@@ -160,7 +159,7 @@ func (s *side) request(do []smsc.Effect, c CommandID, p *SubmitSM, ref uint64) (
 		return do, err
 	}
 	s.timerSeq++
-	r := ours{s.sequence, ref, s.window.round, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
+	r := ours{s.sequence, ref, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
 	s.open = append(s.open, r)
 	return append(do, smsc.SetTimer{Timer: r.timer, After: s.responseTimeout}), nil
 }

@@ -161,6 +161,9 @@ func (s Status) Meaning() string {
 // Fate says what becomes of a message that got this answer. Statuses that SMPP
 // does not define are taken for temporary.
 func (s Status) Fate() smsc.Fate {
+	if s == OK {
+		return smsc.Accepted
+	}
 	if e, ok := statuses[s]; ok {
 		return e.fate
 	}

@@ -39,7 +39,7 @@ func TestWindowShrinksAndGrows(t *testing.T) {
 	}
 	accepted := 0
 	for now := 1; now < 8; now++ {
-		for range growAfter {
+		for range 8 { // as smsc.Window
 			sent := fill()
 			if len(sent) != now {
 				t.Fatalf("%d may go, not %d, after %d accepted", len(sent), now, accepted)
@@ -57,7 +57,7 @@ func TestWindowShrinksAndGrows(t *testing.T) {
 	s.ready(8) // only throttling shrinks it
 
 	s.on(smsc.Disconnected{Err: errGone})
-	s.m.(*machine).window = window{most: 8, now: 1}
+	s.m.(*machine).window = smsc.NewWindow(1)
 	s.m.Handle(smsc.Connected{}, nil)
 	s.m.Handle(smsc.Received{Packet: &BindTransceiverResp{Header: Header{Sequence: 1}}}, nil)
 	s.ready(8) // a new session begins anew
