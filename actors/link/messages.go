@@ -117,7 +117,10 @@ type (
 type (
 	// Synchronise (sync to session): I am the one who brings this link back.
 	Synchronise struct{ Gen uint64 }
-	// Connect (edge): open all stripes to that hub.
+	// Synchronising (edge's session to sync): the answer. Hub is where the link moves to;
+	// "": nowhere in particular.
+	Synchronising struct{ Hub string }
+	// Connect (edge): open all stripes to that hub, the first within that time.
 	Connect struct {
 		Hub    string
 		Within time.Duration

@@ -82,6 +82,8 @@ type session struct {
 	instance   []byte // hub: of the edge's journal
 	try        uint64 // of this round of dialling
 	hub        string // that it dialled
+	within     time.Duration
+	moved      string // edge: where the hub of the link before sent it
 	conns      []*actor.PID
 	lines      stripes
 	early      []*messages.FrameIn // before Welcome was taken
@@ -117,6 +119,7 @@ type (
 	tick           struct{}
 	flushDue       struct{}
 	connectOverdue struct{ try uint64 }
+	welcomeOverdue struct{ try uint64 }
 	redialDue      struct {
 		try    uint64
 		stripe uint32
@@ -149,6 +152,10 @@ func (s *session) Receive(ctx actor.Context) {
 		s.onFrame(ctx, m)
 	case *Synchronise:
 		s.sync = ctx.Sender()
+		if s.cfg.Dialer != nil {
+			ctx.Respond(&Synchronising{Hub: s.moved})
+			s.moved = ""
+		}
 		if s.hello != nil {
 			ctx.Send(s.sync, &HelloArrived{Hello: s.hello.First.Hello, TLSAt: s.hello.TLSAt})
 		}
@@ -192,6 +199,10 @@ func (s *session) syncing(ctx actor.Context) {
 			s.redialLater(ctx, m.stripe)
 		}
 	case connectOverdue:
+		if m.try == s.try && s.first < 0 {
+			s.giveUp(ctx, fmt.Errorf("link: no connection to %s in time", s.hub))
+		}
+	case welcomeOverdue:
 		if m.try == s.try {
 			s.giveUp(ctx, fmt.Errorf("link: no welcome from %s in time", s.hub))
 		}
@@ -211,7 +222,7 @@ func (s *session) syncing(ctx actor.Context) {
 
 func (s *session) onConnect(ctx actor.Context, m *Connect) {
 	s.try++
-	s.hub, s.id, s.asked, s.first = m.Hub, randomID(), false, -1
+	s.hub, s.id, s.asked, s.first, s.within = m.Hub, randomID(), false, -1, m.Within
 	s.phase = syncing
 	for i := range s.cfg.Stripes {
 		ctx.Request(s.cfg.Dialer, &messages.DialStripe{Hub: m.Hub, Stripe: uint32(i), Try: s.try, Within: m.Within})
@@ -264,6 +275,7 @@ func (s *session) onDialled(ctx actor.Context, m *messages.StripeUp) {
 	s.register(ctx, int(m.Stripe), m.Conn)
 	if s.phase == syncing && s.first < 0 {
 		s.first = int(m.Stripe)
+		after(ctx, s.within+ownerWait, welcomeOverdue{s.try})
 		if s.sync != nil {
 			ctx.Send(s.sync, &Connected{TLSAt: m.TLSAt})
 		}
@@ -288,6 +300,10 @@ func (s *session) onJoin(ctx actor.Context, m *messages.StripeUp) {
 }
 
 type joinOverdue struct{ conn *actor.PID }
+
+// ownerWait is how long a hub may look for the owner of an edge's rings before it
+// answers Hello.
+const ownerWait = 2 * time.Second
 
 const (
 	maxStripes    = 64
@@ -698,6 +714,10 @@ func (s *session) interrupt(ctx actor.Context, err error) {
 	s.interruptions++
 	s.cfg.Metrics.Up(false)
 	s.cfg.Metrics.Reconnected(reason(err))
+	var redirect *RedirectError
+	if errors.As(err, &redirect) {
+		s.moved = redirect.Hub
+	}
 	s.cfg.Log.Warn("link interrupted", zap.Error(err))
 	for _, pid := range []*actor.PID{s.Buffer, s.Mirror, s.Events} {
 		if pid != nil {

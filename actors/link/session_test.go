@@ -41,6 +41,9 @@ func newRig(t *testing.T, cfg SessionConfig) *rig {
 	system.Root.Send(r.session, &Attach{Buffer: r.buffer.PID(), Mirror: r.mirror.PID(), Events: r.events.PID()})
 	probe.Expect[*Interrupted](r.supervisor)
 	r.sync.Tell(r.session, &Synchronise{Gen: 1})
+	if r.dials != nil {
+		probe.Expect[*Synchronising](r.sync)
+	}
 	return r
 }
 
@@ -495,7 +498,7 @@ func TestEdgeGivesUpOnAHubThatDoesNotAnswer(t *testing.T) {
 		r.dialled()
 		began := time.Now()
 		f := probe.Expect[*ConnectFailed](r.sync, 2*time.Minute)
-		if took := time.Since(began); took > time.Minute || !strings.Contains(f.Err.Error(), "no welcome from h:1 in time") {
+		if took := time.Since(began); took > time.Minute+ownerWait || !strings.Contains(f.Err.Error(), "no welcome from h:1 in time") {
 			t.Errorf("after %v: %v", took, f.Err)
 		}
 		late := probe.New(t, r.system, "late")
@@ -606,6 +609,7 @@ func edgeSyncRig(t *testing.T) (system *actor.ActorSystem, session, rings *probe
 		Journal: &edgeMemory{epoch: 5}, Metrics: Nop{}, Log: zap.NewNop(),
 	}))
 	probe.Expect[*Synchronise](session)
+	system.Root.Send(sync, &Synchronising{})
 	if c := probe.Expect[*Connect](session); c.Hub != "a:1" {
 		t.Errorf("dials %s first", c.Hub)
 	}

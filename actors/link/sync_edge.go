@@ -16,7 +16,7 @@ import (
 // EdgeSyncConfig is what the edge's synchronisation actor needs.
 type EdgeSyncConfig struct {
 	Edge                    string
-	Hubs                    []string
+	Hubs                    []string // as configured
 	Stripes                 int
 	Gen                     uint64
 	Session, Buffer, Mirror *actor.PID
@@ -28,8 +28,13 @@ type EdgeSyncConfig struct {
 	// wait for that; nil: the hub's word is refused.
 	Rejoin func(*messages.Rejoin)
 
+	// Known are hubs that the edge has heard of, the one that worked last first; Learn
+	// keeps them, and does not wait for that. nil: only the configured ones are tried.
+	Known func() []string
+	Learn func(hubs []string)
+
 	DialWithin time.Duration  // of the first attempt to reach a hub; 0: 3 s
-	MaxBackOff time.Duration  // between attempts; 0: 1 s. Five times that where a person has to act
+	MaxBackOff time.Duration  // after each hub was tried; 0: 0.5 s. Ten times that where a person has to act
 	Jitter     func() float64 // 0 <= x < 1, of the back-off; nil: random
 }
 
@@ -47,7 +52,7 @@ func NewEdgeSync(cfg EdgeSyncConfig) *actor.Props {
 		cfg.DialWithin = 3 * time.Second
 	}
 	if cfg.MaxBackOff == 0 {
-		cfg.MaxBackOff = time.Second
+		cfg.MaxBackOff = 500 * time.Millisecond
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = rand.Float64
@@ -66,8 +71,10 @@ func NewEdgeSync(cfg EdgeSyncConfig) *actor.Props {
 type edgeSync struct {
 	cfg      EdgeSyncConfig
 	rings    rings
-	hub      int // index of the next one to try
-	redirect string
+	route    *route
+	hub      string // that is being tried; "": none is
+	since    time.Time
+	within   time.Duration
 	failures int
 	tlsAt    time.Time
 	welcome  *messages.Welcome
@@ -84,6 +91,8 @@ func (s *edgeSync) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *actor.Started:
 		ctx.Request(s.cfg.Session, &Synchronise{Gen: s.cfg.Gen})
+	case *Synchronising:
+		s.route = newRoute(s.cfg.Hubs, s.known(), m.Hub)
 		s.dial(ctx)
 	case dialDue:
 		s.dial(ctx)
@@ -105,19 +114,25 @@ func (s *edgeSync) Receive(ctx actor.Context) {
 			s.end(ctx)
 		}
 	case *ConnectFailed:
-		s.onFailed(ctx, m.Err)
+		if s.hub != "" {
+			s.onFailed(ctx, m.Err)
+		}
 	}
 }
 
 func (s *edgeSync) dial(ctx actor.Context) {
-	hub := s.redirect
-	if s.redirect = ""; hub == "" {
-		hub = s.cfg.Hubs[s.hub%len(s.cfg.Hubs)]
-		s.hub++
-	}
+	s.since = time.Now()
+	s.hub = s.route.choose(s.since)
 	// A path or a machine that was too slow for one attempt gets longer for the next.
-	within := s.cfg.DialWithin * time.Duration(2+min(s.failures, 4)) / 2
-	ctx.Request(s.cfg.Session, &Connect{Hub: hub, Within: within})
+	s.within = s.cfg.DialWithin * time.Duration(2+min(s.route.lates, 4)) / 2
+	ctx.Request(s.cfg.Session, &Connect{Hub: s.hub, Within: s.within})
+}
+
+func (s *edgeSync) known() []string {
+	if s.cfg.Known == nil {
+		return nil
+	}
+	return s.cfg.Known()
 }
 
 func (s *edgeSync) hello(ctx actor.Context) {
@@ -168,6 +183,9 @@ func (s *edgeSync) onResynced(ctx actor.Context, m *Resynced) {
 		s.refuse(ctx, s.rings.trouble)
 		return
 	}
+	if s.cfg.Learn != nil {
+		s.cfg.Learn(KnownHubs(s.hub, s.welcome.Hubs, s.known()))
+	}
 	ctx.Send(s.cfg.Session, &Established{Epoch: s.welcome.Epoch, Applied: s.welcome.EventsApplied})
 }
 
@@ -183,28 +201,41 @@ func (s *edgeSync) refuse(ctx actor.Context, err error) {
 	ctx.Send(s.cfg.Session, &ProtocolError{err})
 }
 
-// onFailed tries the next hub: the first time at once, then with jittered
-// back-off, slowly where a person has to act.
+// onFailed tries the next hub; with back-off after each was tried.
 func (s *edgeSync) onFailed(ctx actor.Context, err error) {
-	s.welcome = nil
+	now := time.Now()
+	next := s.route.failed(s.hub, err, now.Sub(s.since) >= s.within, now)
+	s.welcome, s.hub = nil, ""
 	s.rings.try++ // what is still asked belongs to this attempt
 	var refused *RefusedError
 	var redirect *RedirectError
 	var rejoin *RejoinError
-	wait := min(s.cfg.MaxBackOff, 100*time.Millisecond<<min(s.failures, 10))
 	switch {
-	case errors.As(err, &redirect) && s.failures == 0:
-		s.redirect, wait = redirect.Hub, 0
 	case errors.As(err, &rejoin) && s.cfg.Rejoin != nil:
 		s.cfg.Log.Warn("the hub has this edge join anew")
 		s.cfg.Rejoin(rejoin.Rejoin)
-		wait = 5 * s.cfg.MaxBackOff
-	case errors.As(err, &refused):
+		next = slowly
+	case errors.As(err, &redirect) && next == notAtAll:
+		s.cfg.Log.Debug("sent on to another hub", zap.String("hub", redirect.Hub))
+	case errors.As(err, &refused) && next != shortly:
 		s.cfg.Log.Warn("the hub refuses this edge", zap.String("code", refused.Code), zap.String("reason", refused.Text))
-		wait = 5 * s.cfg.MaxBackOff
 	case s.failures == 0, s.failures%20 == 0:
 		s.cfg.Log.Info("no hub reached; trying on", zap.Error(err), zap.Int("attempts", s.failures+1))
 	}
 	s.failures++
-	after(ctx, wait/2+time.Duration(s.cfg.Jitter()*float64(wait/2+1)), dialDue{})
+	after(ctx, s.wait(next), dialDue{})
+}
+
+func (s *edgeSync) wait(p pause) time.Duration {
+	var shortest, more time.Duration
+	switch p {
+	case shortly:
+		shortest, more = 100*time.Millisecond, 150*time.Millisecond
+	case longer:
+		shortest = min(s.cfg.MaxBackOff, 50*time.Millisecond<<min(s.route.rounds, 10)) / 2
+		more = shortest
+	case slowly:
+		shortest, more = 5*s.cfg.MaxBackOff, 5*s.cfg.MaxBackOff
+	}
+	return shortest + time.Duration(s.cfg.Jitter()*float64(more))
 }

@@ -191,6 +191,7 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 		return link.NewEdgeSync(link.EdgeSyncConfig{
 			Edge: id, Hubs: cfg.Hubs, Stripes: cfg.Link.Stripes, Gen: gen, Session: s, Buffer: e.buffer, Mirror: e.mirror,
 			Journal: e.store, Metrics: lm, Log: e.log, Rejoin: e.rejoin,
+			Known: e.knownHubs, Learn: func(hubs []string) { e.store.SetHubs(cfg.Hubs, hubs) },
 		})
 	}}))
 	e.session = root.Spawn(link.NewSession(link.SessionConfig{
@@ -206,6 +207,15 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 	events := root.Spawn(link.NewStatusLog(link.StatusLogConfig{Journal: e.store, Session: e.session, Log: e.log}))
 	root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: events})
 	e.spawned = []*actor.PID{supervisor, e.session, events, e.mirror, e.buffer, inlet, dialer}
+}
+
+// knownHubs are those that this edge has heard of from others.
+func (e *Edge) knownHubs() []string {
+	known, err := e.store.Hubs(e.cfg.Hubs)
+	if err != nil {
+		e.log.Warn("the hubs heard of before cannot be read; those configured are tried", zap.Error(err))
+	}
+	return known
 }
 
 // Run returns when ctx is done and all is shut down, or with the reason why it
