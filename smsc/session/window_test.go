@@ -303,6 +303,8 @@ func TestEncoding(t *testing.T) {
 		{Encoding{Alphabet: smsc.AlphabetASCII}, "[a@", text.GSM7, 1, ""},
 		{Encoding{Alphabet: smsc.AlphabetASCII}, "é", text.UCS2, 1, ""},
 		{Encoding{National: []text.Language{text.Turkish}}, strings.Repeat("ş", 100), text.GSM7, 1, "03250101"},
+		{Encoding{National: []text.Language{text.Turkish}, LongTexts: smsc.LongSAR}, strings.Repeat("ş", 200), text.GSM7, 2, "08000307020125"},
+		{Encoding{National: []text.Language{text.Turkish}, LongTexts: smsc.LongPayload}, strings.Repeat("ş", 200), text.UCS2, 1, ""},
 	} {
 		parts, err := c.encoding.cut(message(7, "+639170000001", c.text), 7, true)
 		if err != nil || len(parts) != c.parts || parts[0].Coding != c.coding || !strings.HasPrefix(fmt.Sprintf("%X", parts[0].UDH), c.udh) {
