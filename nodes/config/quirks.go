@@ -13,13 +13,13 @@ import (
 // specification leaves to the operator. smsc.profile fills in what the file does
 // not say.
 type Quirks struct {
-	ReceiptIDs     string            `yaml:"receipt_ids" default:"text" oneof:"text|hex_to_decimal|decimal_to_hex"` // SMPP: ids in receipts, compared with responses
-	Alphabet       string            `yaml:"alphabet" default:"gsm" oneof:"gsm|latin1|ascii"`                       // the SMSC's default alphabet
-	Packed         bool              `yaml:"packed"`                                                                // SMPP: data_coding 0 carries packed septets
-	LongTexts      string            `yaml:"long_texts" default:"udh" oneof:"udh|udh16|sar|payload"`                // how parts are marked; sar and payload: SMPP
-	National       []string          `yaml:"national" oneof:"turkish|spanish|portuguese"`                           // tables that handsets there know
-	Numbers        string            `yaml:"numbers" default:"ton" oneof:"ton|plus|plain"`                          // how international numbers are written
-	NoTLVs         bool              `yaml:"no_tlvs"`                                                               // SMPP 3.3
+	ReceiptIDs     string            `yaml:"receipt_ids" default:"text" oneof:"text|hex_to_decimal|decimal_to_hex"`                                                // SMPP: ids in receipts, compared with responses
+	Alphabet       string            `yaml:"alphabet" default:"gsm" oneof:"gsm|latin1|ascii"`                                                                      // the SMSC's default alphabet
+	Packed         bool              `yaml:"packed"`                                                                                                               // SMPP: data_coding 0 carries packed septets
+	LongTexts      string            `yaml:"long_texts" default:"udh" oneof:"udh|udh16|sar|payload"`                                                               // how parts are marked; sar and payload: SMPP
+	National       []string          `yaml:"national" oneof:"turkish|spanish|portuguese|bengali|gujarati|hindi|kannada|malayalam|oriya|punjabi|tamil|telugu|urdu"` // tables that handsets there know
+	Numbers        string            `yaml:"numbers" default:"ton" oneof:"ton|plus|plain"`                                                                         // how international numbers are written
+	NoTLVs         bool              `yaml:"no_tlvs"`                                                                                                              // SMPP 3.3
 	NoLogoutAnswer bool              `yaml:"no_logout_answer"`
 	NoChecksum     bool              `yaml:"no_checksum"` // CIMD2
 	ServiceType    string            `yaml:"service_type"`

@@ -68,6 +68,8 @@ func decodeGSM7(data []byte, shift Shift) string {
 		case code == escape:
 			escaped = true
 			continue
+		case locked[code] == 0: // the table has none
+			text = append(text, '\uFFFD')
 		default:
 			text = append(text, locked[code])
 		}

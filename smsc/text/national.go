@@ -5,20 +5,31 @@ import (
 	"slices"
 )
 
-// Language names a national language shift table (3GPP 23.038 §6.2.1.2.4). Of
-// the others that the standard names, Bengali (4) to Urdu (13), only the name is
-// known here: their texts are read with the default tables.
+// Language names a national language shift table (3GPP 23.038 §6.2.1.2.4).
 type Language uint8
 
-// The languages whose tables are known. Spanish has a single shift table only.
+// The languages of the standard. Spanish has a single shift table only.
 const (
 	DefaultLanguage Language = iota
 	Turkish
 	Spanish
 	Portuguese
+	Bengali
+	Gujarati
+	Hindi
+	Kannada
+	Malayalam
+	Oriya
+	Punjabi
+	Tamil
+	Telugu
+	Urdu
 )
 
-var languages = [...]string{"default", "turkish", "spanish", "portuguese"}
+var languages = [...]string{
+	"default", "turkish", "spanish", "portuguese",
+	"bengali", "gujarati", "hindi", "kannada", "malayalam", "oriya", "punjabi", "tamil", "telugu", "urdu",
+}
 
 func (l Language) String() string {
 	if int(l) < len(languages) {
@@ -93,18 +104,18 @@ func (s Shift) tables() (locked *[128]rune, shifted map[byte]rune) {
 }
 
 // lockingTables stand for the default alphabet (3GPP 23.038 annex A.3).
-var lockingTables = map[Language]*[128]rune{
+var lockingTables = with(script.locking, map[Language]*[128]rune{
 	Turkish: (*[128]rune)([]rune("@£$¥€éùıòÇ\nĞğ\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bŞşßÉ" +
 		` !"#¤%&'()*+,-./0123456789:;<=>?` +
 		"İABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§çabcdefghijklmnopqrstuvwxyzäöñüà")),
 	Portuguese: (*[128]rune)([]rune("@£$¥êéúíóç\nÔô\rÁáΔ_ªÇÀ∞^\\€Ó|\x1bÂâÊÉ" +
 		` !"#º%&'()*+,-./0123456789:;<=>?` +
 		"ÍABCDEFGHIJKLMNOPQRSTUVWXYZÃÕÚÜ§~abcdefghijklmnopqrstuvwxyzãõ`üà")),
-}
+})
 
 // singleTables stand for the extension table, most of which they repeat (3GPP
 // 23.038 annex A.2).
-var singleTables = map[Language]map[byte]rune{
+var singleTables = with(script.single, map[Language]map[byte]rune{
 	Turkish: extended(map[byte]rune{
 		0x47: 'Ğ', 0x49: 'İ', 0x53: 'Ş', 0x63: 'ç', 0x67: 'ğ', 0x69: 'ı', 0x73: 'ş',
 	}),
@@ -116,6 +127,14 @@ var singleTables = map[Language]map[byte]rune{
 		0x17: 'Ψ', 0x18: 'Σ', 0x19: 'Θ', 0x1F: 'Ê', 0x41: 'À', 0x49: 'Í', 0x4F: 'Ó', 0x55: 'Ú', 0x5B: 'Ã', 0x5C: 'Õ',
 		0x61: 'Â', 0x69: 'í', 0x6F: 'ó', 0x75: 'ú', 0x7B: 'ã', 0x7C: 'õ', 0x7F: 'â',
 	}),
+})
+
+// with adds the tables of the scripts.
+func with[T any](table func(script) T, tables map[Language]T) map[Language]T {
+	for language, s := range scripts {
+		tables[language] = table(s)
+	}
+	return tables
 }
 
 func extended(more map[byte]rune) map[byte]rune {
@@ -127,13 +146,12 @@ func extended(more map[byte]rune) map[byte]rune {
 	return more
 }
 
-// codes has for each pair of tables the codes of their characters, as septets
-// has for the default ones.
+// codes has for the pairs of tables in which texts are written the codes of their
+// characters.
 var codes = func() map[Shift]map[rune]byte {
-	all := map[Shift]map[rune]byte{}
-	for locking := range Portuguese + 1 {
-		for single := range Portuguese + 1 {
-			s := Shift{single, locking}
+	all := map[Shift]map[rune]byte{{}: Shift{}.codes()}
+	for l := Turkish; int(l) < len(languages); l++ {
+		for _, s := range l.shifts() {
 			all[s] = s.codes()
 		}
 	}
@@ -147,7 +165,7 @@ func (s Shift) codes() map[rune]byte {
 		m[r] = code | 0x80
 	}
 	for code, r := range locked { // one septet goes before two
-		if code != escape {
+		if code != escape && r != 0 {
 			m[r] = byte(code)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
@@ -643,4 +644,56 @@ func FuzzParseUDH(f *testing.F) {
 			t.Errorf("%X is written back as %X", octets, again)
 		}
 	})
+}
+
+// Whatever a table has comes back, and each code of it is used for one character.
+func TestTablesAreReversible(t *testing.T) {
+	for l := Turkish; l <= Urdu; l++ {
+		if got, ok := ParseLanguage(l.String()); !ok || got != l {
+			t.Errorf("%v is read as %v", l, got)
+		}
+		for _, shift := range l.shifts() {
+			for r := range codes[shift] {
+				data, ok := encodeGSM7(string(r), shift)
+				if got := decodeGSM7(data, shift); !ok || got != string(r) {
+					t.Errorf("%+v: %q is written %x and comes back as %q", shift, r, data, got)
+				}
+			}
+			locked, _ := shift.tables()
+			for code, r := range locked {
+				if data, ok := encodeGSM7(string(r), shift); r != 0 && code != escape && (!ok || len(data) != 1 || int(data[0]) != code) {
+					t.Errorf("%+v: code %02x is %q, which is written %x", shift, code, r, data)
+				}
+			}
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	for _, c := range []struct {
+		language Language
+		text     string
+		shift    Shift
+		codes    string
+	}{
+		{Hindi, "नमस्ते", Shift{Locking: Hindi}, "2f424c5f2759"},
+		{Hindi, "१", Shift{Single: Hindi}, "1b1d"},
+		{Bengali, "ৎ৳", Shift{Single: Bengali, Locking: Bengali}, "601b2c"},
+		{Tamil, "தமிழ்", Shift{Locking: Tamil}, "274251485f"},
+		{Urdu, "اردو", Shift{Locking: Urdu}, "00251a53"},
+		{Gujarati, "A₹", Shift{Locking: Gujarati}, ""}, // the rupee came later than the tables
+	} {
+		data, ok := encodeGSM7(c.text, c.shift)
+		if got := fmt.Sprintf("%x", data); got != c.codes || ok != (c.codes != "") {
+			t.Errorf("%v: %q is written %s, not %s", c.language, c.text, got, c.codes)
+		}
+	}
+	long := strings.Repeat("नमस्ते ", 20) // 140 characters
+	e, err := EncodeFor(long, Hindi)
+	if err != nil || e.Shift != (Shift{Locking: Hindi}) || e.parts() != 1 || e.String() != long {
+		t.Errorf("%d parts in %+v, %v", e.parts(), e.Shift, err)
+	}
+	if got := decodeGSM7([]byte{0x0E}, Shift{Locking: Gujarati}); got != "\uFFFD" {
+		t.Errorf("a code without a character is %q", got)
+	}
 }
