@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/peer"
 )
 
@@ -20,37 +22,155 @@ import (
 type DialerConfig struct {
 	TLS        func() *tls.Config // the server's name is set from the address
 	Congestion string             // TCP congestion control to ask the kernel for; "": its default
+	KeepWarm   time.Duration      // how long a connection made ahead waits for its stream; 0: 8 s. A hub ends it after idleTime
 }
 
 // NewDialer returns the props of the actor that opens stripes: each
-// messages.DialStripe is answered by StripeUp or StripeFailed.
+// messages.DialStripe is answered by StripeUp or StripeFailed, messages.WarmHub by
+// HubWarm.
 func NewDialer(cfg DialerConfig) *actor.Props {
-	return actor.PropsFromProducer(func() actor.Actor { return &dialer{cfg} })
+	if cfg.KeepWarm == 0 {
+		cfg.KeepWarm = 8 * time.Second
+	}
+	return actor.PropsFromProducer(func() actor.Actor {
+		return &dialer{cfg: cfg, warm: map[string][]*grpc.ClientConn{}, ended: make(chan struct{})}
+	})
 }
 
-type dialer struct{ cfg DialerConfig }
+// dialer keeps connections to hubs that are about to be needed.
+type dialer struct {
+	cfg   DialerConfig
+	warm  map[string][]*grpc.ClientConn
+	ended chan struct{}
+}
+
+type (
+	warmed struct {
+		hub   string
+		conns []*grpc.ClientConn
+		asked *actor.PID
+		taken chan struct{} // closed by the dialer
+	}
+	warmOverdue struct {
+		hub   string
+		conns []*grpc.ClientConn
+	}
+)
 
 func (d *dialer) Receive(ctx actor.Context) {
-	if m, ok := ctx.Message().(*messages.DialStripe); ok {
-		go d.dial(ctx.ActorSystem().Root, ctx.Sender(), m)
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	switch m := ctx.Message().(type) {
+	case *messages.DialStripe:
+		go d.dial(root, ctx.Sender(), m, d.take(m.Hub))
+	case *messages.WarmHub:
+		asked := ctx.Sender()
+		go func() {
+			w := warmed{m.Hub, d.connect(m), asked, make(chan struct{})}
+			root.Send(self, w)
+			select {
+			case <-w.taken:
+			case <-d.ended:
+				closeAll(w.conns)
+			}
+		}()
+	case warmed:
+		close(m.taken)
+		d.warm[m.hub] = append(d.warm[m.hub], m.conns...)
+		time.AfterFunc(d.cfg.KeepWarm, func() { root.Send(self, warmOverdue{m.hub, m.conns}) })
+		ctx.Send(m.asked, &messages.HubWarm{Hub: m.hub, Stripes: len(m.conns)})
+	case warmOverdue:
+		d.forget(m.hub, m.conns)
+	case *actor.Stopping:
+		close(d.ended)
+		for _, conns := range d.warm {
+			closeAll(conns)
+		}
 	}
 }
 
-func (d *dialer) dial(root *actor.RootContext, owner *actor.PID, m *messages.DialStripe) {
-	if err := d.open(root, owner, m); err != nil {
+// take returns a connection to that hub that is up; nil: there is none.
+func (d *dialer) take(hub string) *grpc.ClientConn {
+	for len(d.warm[hub]) > 0 {
+		cc := d.warm[hub][0]
+		d.warm[hub] = d.warm[hub][1:]
+		if cc.GetState() == connectivity.Ready {
+			return cc
+		}
+		cc.Close()
+	}
+	delete(d.warm, hub)
+	return nil
+}
+
+func closeAll(conns []*grpc.ClientConn) {
+	for _, cc := range conns {
+		cc.Close()
+	}
+}
+
+// forget closes those that nobody has taken.
+func (d *dialer) forget(hub string, conns []*grpc.ClientConn) {
+	keep := make([]*grpc.ClientConn, 0, len(d.warm[hub]))
+	for _, cc := range d.warm[hub] {
+		if slices.Contains(conns, cc) {
+			cc.Close()
+		} else {
+			keep = append(keep, cc)
+		}
+	}
+	if d.warm[hub] = keep; len(keep) == 0 {
+		delete(d.warm, hub)
+	}
+}
+
+// connect opens connections side by side and returns those that are up in time.
+func (d *dialer) connect(m *messages.WarmHub) (up []*grpc.ClientConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.Within)
+	defer cancel()
+	conns := make(chan *grpc.ClientConn)
+	for range m.Stripes {
+		go func() {
+			cc, _, err := d.client(m.Hub, m.Within)
+			if err != nil {
+				conns <- nil
+				return
+			}
+			cc.Connect()
+			for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {
+				if state == connectivity.TransientFailure || !cc.WaitForStateChange(ctx, state) {
+					cc.Close()
+					conns <- nil
+					return
+				}
+			}
+			conns <- cc
+		}()
+	}
+	for range m.Stripes {
+		if cc := <-conns; cc != nil {
+			up = append(up, cc)
+		}
+	}
+	return up
+}
+
+func (d *dialer) dial(root *actor.RootContext, owner *actor.PID, m *messages.DialStripe, warm *grpc.ClientConn) {
+	if err := d.open(root, owner, m, warm); err != nil {
 		root.Send(owner, &messages.StripeFailed{Stripe: m.Stripe, Try: m.Try, Err: err})
 	}
 }
 
-func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.DialStripe) error {
-	host, _, err := net.SplitHostPort(m.Hub)
+// client prepares a connection to a hub. last tells why the last attempt to connect
+// failed: gRPC wraps it away.
+func (d *dialer) client(hub string, within time.Duration) (cc *grpc.ClientConn, last *atomic.Pointer[error], err error) {
+	host, _, err := net.SplitHostPort(hub)
 	if err != nil {
-		return fmt.Errorf("linkrpc: address of the hub: %w", err)
+		return nil, nil, fmt.Errorf("linkrpc: address of the hub: %w", err)
 	}
 	cfg := d.cfg.TLS()
 	cfg.ServerName = host
-	var last atomic.Pointer[error] // why the last attempt to connect failed: gRPC wraps it away
-	cc, err := grpc.NewClient("passthrough:///"+m.Hub,
+	last = &atomic.Pointer[error]{}
+	cc, err = grpc.NewClient("passthrough:///"+hub,
 		grpc.WithTransportCredentials(Credentials(cfg, true)),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			nd := net.Dialer{Control: congestion(d.cfg.Congestion)}
@@ -60,11 +180,22 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(MaxFrame), grpc.MaxCallSendMsgSize(MaxFrame)),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: m.Within}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: within}),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(), grpc.WithIdleTimeout(0), grpc.WithDisableRetry(),
 	)
 	if err != nil {
-		return fmt.Errorf("linkrpc: %w", err)
+		return nil, nil, fmt.Errorf("linkrpc: %w", err)
+	}
+	return cc, last, nil
+}
+
+func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.DialStripe, cc *grpc.ClientConn) error {
+	warm, last, began := cc != nil, &atomic.Pointer[error]{}, time.Now()
+	if !warm {
+		var err error
+		if cc, last, err = d.client(m.Hub, m.Within); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	late := errors.New("no connection within " + m.Within.String())
@@ -81,8 +212,8 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 		}
 		return fmt.Errorf("linkrpc: %s: %w", m.Hub, err)
 	}
-	at := time.Now()
-	if p, ok := peer.FromContext(st.Context()); ok {
+	at := began // of a warm connection: since when it is wanted
+	if p, ok := peer.FromContext(st.Context()); ok && !warm {
 		if info, ok := p.AuthInfo.(authInfo); ok {
 			at = info.at
 		}

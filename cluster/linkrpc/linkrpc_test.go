@@ -610,3 +610,99 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 	s.system.Root.Send(up.Conn, hello("manila-1"))
 	probe.Expect[*messages.StripeUp](s.session)
 }
+
+// ---- connections made ahead
+
+// warm has a dialer connect ahead over a relay, which counts the connections.
+func (s *site) warm(t *testing.T, rtt, keep time.Duration, n int) (relay *wan.Relay, dialer *actor.PID, edge *probe.Probe) {
+	relay, err := wan.New(wan.Config{Target: s.addr, RTT: rtt})
+	must(t, err)
+	t.Cleanup(func() { relay.Close() })
+	edge = probe.New(t, s.system, "edge")
+	dialer = s.system.Root.Spawn(NewDialer(DialerConfig{TLS: s.tls("manila-1"), KeepWarm: keep}))
+	t.Cleanup(func() { s.system.Root.StopFuture(dialer).Wait() })
+	edge.Tell(dialer, &messages.WarmHub{Hub: relay.Addr(), Stripes: n, Within: 5 * time.Second})
+	if w := probe.Expect[*messages.HubWarm](edge, 6*time.Second); w.Stripes != n || w.Hub != relay.Addr() {
+		t.Fatalf("%+v, want %d stripes to %s", w, n, relay.Addr())
+	}
+	return relay, dialer, edge
+}
+
+// On a connection made ahead Hello is at the hub after half a round trip.
+func TestWarmConnectionsSaveTheDialling(t *testing.T) {
+	t.Parallel()
+	const rtt, n = 200 * time.Millisecond, 4
+	s := newSite(t)
+	relay, dialer, edge := s.warm(t, rtt, 0, n)
+	s.session.ExpectNothing(50 * time.Millisecond) // no stream yet
+	for i := range uint32(n + 1) {
+		began := time.Now()
+		edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Stripe: i, Try: 7, Within: 5 * time.Second})
+		up := probe.Expect[*messages.StripeUp](edge)
+		s.system.Root.Send(up.Conn, hello("manila-1"))
+		first := probe.Expect[*messages.StripeUp](s.session)
+		took := time.Since(began)
+		if warm := i < n; warm && (took < rtt/2 || took > rtt) || !warm && took < 2*rtt {
+			t.Errorf("stripe %d: Hello is at the hub after %v", i, took)
+		}
+		if up.Stripe != i || up.Try != 7 || up.TLSAt.Before(began) || time.Since(first.TLSAt) > 5*time.Second {
+			t.Errorf("stripe %d: %+v, at the hub %+v", i, up, first)
+		}
+	}
+	if got := relay.Stats().Accepted; got != n+1 {
+		t.Errorf("%d connections were made, want %d", got, n+1)
+	}
+}
+
+func TestWarmConnectionsAreNotKept(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	relay, _, _ := s.warm(t, 0, 100*time.Millisecond, 3)
+	open := func(want int) {
+		t.Helper()
+		for limit := time.Now().Add(5 * time.Second); relay.Stats().Open != want; <-time.After(time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatalf("%d connections are open, want %d", relay.Stats().Open, want)
+			}
+		}
+	}
+	open(0)
+	relay, dialer, edge := s.warm(t, 0, time.Hour, 3)
+	open(3)
+	// Some that have broken meanwhile are not taken.
+	must(t, relay.Close())
+	open(0)
+	relay, err := wan.New(wan.Config{Target: s.addr, Listen: relay.Addr()})
+	must(t, err)
+	defer relay.Close()
+	<-time.After(50 * time.Millisecond) // a connection's end is noticed
+	edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Within: 5 * time.Second})
+	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge).Conn, hello("manila-1"))
+	probe.Expect[*messages.StripeUp](s.session)
+
+	relay, dialer, _ = s.warm(t, 0, time.Hour, 3)
+	open(3)
+	s.system.Root.StopFuture(dialer).Wait()
+	open(0)
+}
+
+// Where nothing answers, the asker hears so in time.
+func TestWarmingAHubThatIsNotThere(t *testing.T) {
+	s := newSite(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	silent := l.Addr().String()
+	defer l.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	closed.Close()
+	edge := probe.New(t, s.system, "edge")
+	dialer := s.system.Root.Spawn(NewDialer(DialerConfig{TLS: s.tls("manila-1")}))
+	for _, hub := range []string{silent, closed.Addr().String(), "no address"} {
+		began := time.Now()
+		edge.Tell(dialer, &messages.WarmHub{Hub: hub, Stripes: 2, Within: 300 * time.Millisecond})
+		if w := probe.Expect[*messages.HubWarm](edge); w.Stripes != 0 || time.Since(began) > 2*time.Second {
+			t.Errorf("%s: %+v after %v", hub, w, time.Since(began))
+		}
+	}
+}

@@ -19,6 +19,10 @@ func NewLocalDialer(session func() (*actor.PID, bool)) *actor.Props {
 type localDialer struct{ session func() (*actor.PID, bool) }
 
 func (d *localDialer) Receive(ctx actor.Context) {
+	if m, ok := ctx.Message().(*messages.WarmHub); ok {
+		ctx.Respond(&messages.HubWarm{Hub: m.Hub, Stripes: m.Stripes}) // there is nothing to connect
+		return
+	}
 	m, ok := ctx.Message().(*messages.DialStripe)
 	if !ok {
 		return

@@ -128,6 +128,7 @@ func recovering(log *zap.Logger) grpc.StreamServerInterceptor {
 
 // Stripe is the gRPC method: one stripe from its first frame to its end.
 func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Frame]) error {
+	opened := time.Now()
 	p, _ := peer.FromContext(st.Context())
 	info, ok := p.AuthInfo.(authInfo)
 	if !ok || len(info.State.PeerCertificates) == 0 {
@@ -178,12 +179,16 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 		s.cfg.Log.Debug("edge sent on to the owner of its rings", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.String("owner", redirect))
 		return st.Send(&messages.Frame{Redirect: &messages.Redirect{Hub: redirect}})
 	}
+	up := info.at // since when a resynchronisation is timed
+	if opened.Sub(up) > time.Second {
+		up = opened // the edge has kept the connection ready for a move
+	}
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
 	c := newConn(serverStream{st, ctx}, cancel, owner)
 	root := s.cfg.System.Root
 	pid := root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return c }), "stripe")
-	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: stripe, Peer: p.Addr.String(), First: first, TLSAt: info.at})
+	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: stripe, Peer: p.Addr.String(), First: first, TLSAt: up})
 	go c.read(root, pid)
 	<-ctx.Done() // by the writer's end, or the transport's
 	root.Send(pid, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(ctx))})
