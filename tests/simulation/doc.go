@@ -15,8 +15,9 @@
 // them; they are put in an order of their own before it goes on. So a seed is
 // a history, whole: the same one each time it runs.
 //
-// What goes wrong stands in faults.go, what is checked in world.go and package
-// history. Not simulated: a disk that is full or whose fsync fails, bits that rot
-// on it, a wall clock that jumps under a running process (a process that stands
-// still for long is), a second hub.
+// What goes wrong stands in faults.go, what is checked in world.go, promise.go and
+// package history. Two hubs share one store, as hubs of a cluster share a database:
+// the one that was there first is told only by the fence. Not simulated: bits that
+// rot on a disk (package kv's tests), a lost disk and restores (tests/torture), and
+// of a wall clock that jumps on the edge only what its journal asks it.
 package simulation

@@ -3,6 +3,7 @@ package simulation
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -151,7 +152,8 @@ func (p *process) die(powerCut bool) {
 	if powerCut {
 		kept = 0
 	}
-	p.disk.mem = p.disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: p.sim.dice})
+	// Dice of its own: how often it throws them depends on goroutines of Pebble's.
+	p.disk.mem = p.disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(1, 1))})
 	p.fs.over.Store(true)
 	if err := p.close(); err != nil && !errors.Is(err, kv.ErrFailed) && p.sim.failed == nil { // nobody sees it: ends the store's goroutines
 		p.sim.failed = fmt.Errorf("simulation: closing a dead store: %w", err)

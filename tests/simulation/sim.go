@@ -226,7 +226,11 @@ func (s *sim) takeIn() {
 		a.to.push(a.message, false)
 	}
 	slices.SortStableFunc(news, func(a, b socketNews) int { return cmp.Compare(a.of.number, b.of.number) })
-	for _, n := range news {
+	for i, n := range news {
+		if next := i + 1; next < len(news) && news[next].of == n.of && !n.closed && !news[next].closed {
+			news[next].octets = append(n.octets, news[next].octets...) // in how many pieces they were written is chance
+			continue
+		}
 		n.of.heard(n)
 	}
 	slices.SortStableFunc(dials, func(a, b *dial) int { return cmp.Compare(a.session, b.session) })

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringway-im/ringway/smsc/session"
 	"github.com/ringway-im/ringway/tests/history"
 )
 
@@ -16,6 +17,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "run this history alone, with its trace")
 	seedsFlag = flag.Int("seeds", 0, "run so many histories, from -first on")
 	firstFlag = flag.Uint64("first", 1, "the first seed")
+	mostFlag  = flag.Int("most", 10, "give up after so many bad histories")
 )
 
 func report(t *testing.T, o Outcome) {
@@ -67,7 +69,7 @@ func TestHistories(t *testing.T) {
 		virtual += o.Virtual
 		if !o.OK() {
 			report(t, o)
-			if bad++; bad > 10 {
+			if bad++; bad >= *mostFlag {
 				t.FailNow()
 			}
 		}
@@ -77,6 +79,23 @@ func TestHistories(t *testing.T) {
 		n, took.Round(time.Millisecond), float64(n)/took.Minutes(), steps, virtual.Round(time.Second), doubts)
 	for _, what := range slices.Sorted(maps.Keys(seen)) {
 		t.Logf("%8d times: %s", seen[what], what)
+	}
+	if n < 100 {
+		return
+	}
+	for _, what := range []string{
+		"killed at an acknowledgement", "said: another hub owns these rings now", "a store failed, its process ended",
+		"a client was refused for want of space", "a message was not confirmed for want of space",
+		"a message with receipts was looked at", "policy " + string(session.GiveUp), "policy " + string(session.Query),
+	} {
+		if seen[what] == 0 {
+			t.Errorf("in no history: %s", what)
+		}
+	}
+	for _, f := range faults {
+		if seen[f.name] == 0 {
+			t.Errorf("in no history: %s", f.name)
+		}
 	}
 }
 

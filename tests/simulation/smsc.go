@@ -35,6 +35,8 @@ type smscSim struct {
 	refuse   float64 // for now
 	reject   float64 // for good
 	receipts bool
+	owed     int                                  // receipts on their way to the SMSC's queue
+	final    map[string]map[int]smsc.ReceiptState // of the parts of a message: what the edge has taken
 
 	servers []*server // all there ever were
 	pending []*dial   // not answered yet
@@ -42,7 +44,6 @@ type smscSim struct {
 	lastID  uint64
 	refs    uint64
 	clock   time.Time // CIMD2 tells messages apart by their second
-	sent    map[string]bool
 }
 
 // item is a message of a handset's, or a receipt.
@@ -50,6 +51,7 @@ type item struct {
 	deliver *smsc.Deliver
 	report  *smsc.ServerReport
 	msg     string
+	part    int // of a receipt
 	from    string
 	to      string
 	on      *server // under way there
@@ -317,7 +319,7 @@ func (v *server) submitted(e smsc.SubmitReceived) {
 		r.Kind = history.Taken
 		outcome.ID = m.newID(e.Part.To)
 		if m.receipts && e.Part.Report {
-			m.receipt(outcome.ID, e.Part)
+			m.receipt(outcome.ID, e.Part, msg, r.Part)
 		}
 		switch dice := m.sim.dice.Float64(); {
 		case dice < m.drop:
@@ -342,14 +344,39 @@ func (m *smscSim) newID(to smsc.Address) string {
 	return m.protocol.NewID(to, time.Now(), m.lastID)
 }
 
-func (m *smscSim) receipt(id string, part smsc.Part) {
+// receipt has what became of a part told once, twice, or never, before or after the
+// response, some after a word that is not the last.
+func (m *smscSim) receipt(id string, part smsc.Part, msg string, number int) {
+	state := []smsc.ReceiptState{
+		smsc.ReceiptDelivered, smsc.ReceiptDelivered, smsc.ReceiptDelivered, smsc.ReceiptExpired, smsc.ReceiptUndeliverable,
+	}[m.sim.dice.IntN(5)]
+	states := []smsc.ReceiptState{state}
+	switch dice := m.sim.dice.Float64(); {
+	case dice < 0.1:
+		m.sim.happened("a receipt never came")
+		return
+	case dice < 0.2:
+		m.sim.happened("a receipt came twice")
+		states = []smsc.ReceiptState{state, state}
+	case dice < 0.4:
+		m.sim.happened("a receipt that was not the last word")
+		states = []smsc.ReceiptState{smsc.ReceiptEnroute, state}
+	}
 	submitted := time.Now()
-	m.sim.after(m.sim.between(0, 5*time.Second), "a receipt", func() { // sometimes before the response
-		m.waiting = append(m.waiting, &item{report: &smsc.ServerReport{
-			Receipt: smsc.Receipt{ID: id, State: smsc.ReceiptDelivered}, Part: part, Submitted: submitted, Done: time.Now(),
-		}})
-		m.offer()
-	})
+	latest := 5 * time.Second
+	if m.sim.chance(0.2) {
+		latest = 2 * time.Minute
+	}
+	for _, state := range states {
+		m.owed++
+		m.sim.after(m.sim.between(0, latest), "a receipt", func() { // sometimes before the response
+			m.owed--
+			m.waiting = append(m.waiting, &item{msg: msg, part: number, report: &smsc.ServerReport{
+				Receipt: smsc.Receipt{ID: id, State: state}, Part: part, Submitted: submitted, Done: time.Now(),
+			}})
+			m.offer()
+		})
+	}
 }
 
 // send is a handset's.
@@ -416,7 +443,14 @@ func (v *server) answered(e smsc.DeliverAnswered) {
 		m.sim.after(time.Second, "offered again", func() { it.on = nil; m.offer() })
 		return
 	}
-	if it.msg != "" {
+	switch {
+	case it.report != nil && it.report.Receipt.State.Final():
+		m.sim.happened("a receipt was taken by the edge")
+		if m.final[it.msg] == nil {
+			m.final[it.msg] = map[int]smsc.ReceiptState{}
+		}
+		m.final[it.msg][it.part] = it.report.Receipt.State
+	case it.deliver != nil && it.msg != "":
 		m.record(history.Record{Kind: history.Acked, By: "smsc", Msg: it.msg, From: it.from, To: it.to})
 	}
 	m.waiting = m.waiting[1:]

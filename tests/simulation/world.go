@@ -16,6 +16,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
@@ -158,8 +159,11 @@ type submission struct {
 
 func newWorld(seed uint64, opts Options) *world {
 	w := &world{sim: newSim(system, seed, opts.Trace), opts: opts, log: opts.Log, ids: map[string]string{}}
+	counting := tally{&w.mu, w.seen}
 	if w.log == nil {
-		w.log = zap.NewNop()
+		w.log = zap.New(counting)
+	} else {
+		w.log = zap.New(zapcore.NewTee(w.log.Core(), counting))
 	}
 	w.inline = w.chance(0.7)
 	w.slots = []int{1, 2, 3, 4, 8, 16}[w.dice.IntN(6)]
@@ -182,7 +186,7 @@ func newWorld(seed uint64, opts Options) *world {
 	}
 	w.smsc = &smscSim{
 		sim: w.sim, record: w.record, protocol: protocol, latency: w.between(0, 50*time.Millisecond),
-		receipts: w.chance(0.5), clock: time.Now(), sent: map[string]bool{}, acked: func() { w.edge.acknowledged() },
+		receipts: w.chance(0.5), clock: time.Now(), final: map[string]map[int]smsc.ReceiptState{}, acked: func() { w.edge.acknowledged() },
 	}
 	for i := range 2 {
 		w.people = append(w.people, &person{name: fmt.Sprintf("u%d", i+1), read: map[uint64]string{}})
@@ -617,7 +621,7 @@ func (w *world) unrest() string {
 			return fmt.Sprintf("%s has %d to send", l.name, len(l.unsent))
 		}
 	}
-	if n := len(w.smsc.waiting); n > 0 {
+	if n := len(w.smsc.waiting) + w.smsc.owed; n > 0 {
 		return fmt.Sprintf("%d wait at the SMSC", n)
 	}
 	last := map[string]history.Record{}
@@ -677,10 +681,33 @@ func (w *world) lastLook(rested bool) {
 			h.States = append(h.States, strings.ToLower(step.State.String()))
 		}
 		w.record(h)
+		if why := w.unreceipted(r.Msg, m); rested && why != "" && w.failed == nil {
+			w.failed = fmt.Errorf("simulation: the edge took a receipt, and %s", why)
+		}
 	}
 	if rested {
 		w.record(history.Record{Kind: history.End})
 	}
+}
+
+// unreceipted says what a message lacks of the receipts that the edge has taken.
+// Where an answer was in doubt, a receipt's id may mean nothing to it.
+func (w *world) unreceipted(name string, m *journal.Record) string {
+	states := w.smsc.final[name]
+	if len(states) == 0 {
+		return ""
+	}
+	for _, step := range m.History {
+		if step.State == messages.State_UNKNOWN || step.State == messages.State_FAILED || step.State == messages.State_EXPIRED {
+			return ""
+		}
+	}
+	w.happened("a message with receipts was looked at")
+	parts, _, err := text.Parts(m.Message.Text)
+	if err == nil && len(states) == parts && !journal.IsFinal(m.State) {
+		return fmt.Sprintf("%s with %d parts, all of them final, is %s", name, parts, m.State)
+	}
+	return ""
 }
 
 // stop ends all lives, and with them all goroutines.
