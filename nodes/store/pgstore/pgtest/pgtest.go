@@ -1,0 +1,251 @@
+// Package pgtest runs a PostgreSQL server of its own for tests: in a temporary
+// directory, on a free port of the loopback address, with fsync on, until the test
+// program ends. Each test has a database of its own.
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ringway-im/ringway/tests/need"
+)
+
+// Server is a PostgreSQL server.
+type Server struct {
+	dir, bin string
+	port     int
+	as       *syscall.Credential // nil: this user
+
+	mu   sync.Mutex
+	proc *exec.Cmd
+	log  *bytes.Buffer
+}
+
+var (
+	mu     sync.Mutex
+	shared *Server
+	why    error
+	made   atomic.Int64
+)
+
+// Run runs a package's tests and removes the shared server after them:
+//
+//	func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+func Run(m *testing.M) int {
+	code := m.Run()
+	mu.Lock()
+	defer mu.Unlock()
+	if shared != nil {
+		shared.remove()
+	}
+	return code
+}
+
+// Shared returns the test program's server, started by the first call; its tests are
+// run by Run. Nobody stops it.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	find(t)
+	mu.Lock()
+	defer mu.Unlock()
+	if shared == nil && why == nil {
+		shared, why = start()
+	}
+	if why != nil {
+		t.Fatal(why)
+	}
+	return shared
+}
+
+// New returns a server for this test alone, which it may stop and start.
+func New(t testing.TB) *Server {
+	t.Helper()
+	find(t)
+	s, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.remove)
+	return s
+}
+
+// find skips the test where PostgreSQL is not installed.
+func find(t testing.TB) {
+	t.Helper()
+	if _, err := binaries(); err != nil {
+		need.Lack(t, "%v", err)
+	}
+}
+
+func binaries() (dir string, err error) {
+	var places []string
+	if p, err := exec.LookPath("initdb"); err == nil {
+		if p, err = filepath.EvalSymlinks(p); err == nil {
+			places = append(places, filepath.Dir(p))
+		}
+	}
+	versions, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	slices.Reverse(versions)
+	for _, dir := range append(append(places, "/usr/local/bin"), versions...) {
+		if executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres")) {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("it needs PostgreSQL's server (initdb and postgres): install the package postgresql")
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&0o111 != 0
+}
+
+func start() (*Server, error) {
+	s := &Server{}
+	var err error
+	if s.bin, err = binaries(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "ringway-pg-"); err != nil {
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	if os.Geteuid() == 0 { // the server refuses root
+		for _, name := range []string{"postgres", "nobody"} {
+			if u, err := user.Lookup(name); err == nil {
+				uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+				gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+				s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+				break
+			}
+		}
+		if s.as == nil {
+			return nil, fmt.Errorf("pgtest: the server refuses root, and there is neither a user postgres nor nobody")
+		}
+		if err := os.Chown(s.dir, int(s.as.Uid), int(s.as.Gid)); err != nil {
+			return nil, fmt.Errorf("pgtest: %w", err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	s.port = l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	init := s.command("initdb", "--pgdata", s.data(), "--username", "ringway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if out, err := init.CombinedOutput(); err != nil {
+		s.remove()
+		return nil, fmt.Errorf("pgtest: initdb: %w: %s", err, out)
+	}
+	if err := s.Start(); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(filepath.Join(s.bin, name), args...)
+	c.Dir = s.dir
+	c.Env = append(os.Environ(), "LC_ALL=C")
+	// It does not outlive the test program.
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Pdeathsig: syscall.SIGQUIT}
+	return c
+}
+
+// Start starts the server after Stop and waits until it answers.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil {
+		return nil
+	}
+	s.log = &bytes.Buffer{}
+	c := s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200",
+		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=warning")
+	c.Stderr = s.log
+	started := make(chan error, 1)
+	go s.keep(c, started)
+	if err := <-started; err != nil {
+		return fmt.Errorf("pgtest: starting the server: %w", err)
+	}
+	s.proc = c
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		conn, err := pgx.Connect(ctx, s.dsn("postgres"))
+		if err == nil {
+			_ = conn.Close(ctx)
+			cancel()
+			return nil
+		}
+		cancel()
+		if time.Now().After(deadline) {
+			return fmt.Errorf("pgtest: the server does not answer: %w", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Stop has the server drop everything at once, as if it had crashed.
+func (s *Server) Stop() { s.end(syscall.SIGQUIT) }
+
+// Shutdown has it end sessions and shut down in order.
+func (s *Server) Shutdown() { s.end(syscall.SIGINT) }
+
+func (s *Server) end(signal syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return
+	}
+	_ = s.proc.Process.Signal(signal)
+	for s.proc.Process.Signal(syscall.Signal(0)) == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.proc = nil
+}
+
+func (s *Server) remove() {
+	s.Stop()
+	_ = os.RemoveAll(s.dir)
+}
+
+func (s *Server) dsn(database string) string {
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=ringway dbname=%s sslmode=disable", s.port, database)
+}
+
+// Address is where the server listens.
+func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// Database makes an empty database and returns its DSN.
+func (s *Server) Database(t testing.TB) (dsn string) {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", made.Add(1))
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	return s.dsn(name)
+}
