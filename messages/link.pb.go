@@ -92,6 +92,7 @@ type Frame struct {
 	EventsApplied uint64                 `protobuf:"varint,14,opt,name=events_applied,json=eventsApplied,proto3" json:"events_applied,omitempty"` // hub to edge: durable up to here; 0: nothing new
 	Heartbeat     *Heartbeat             `protobuf:"bytes,15,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
 	Moved         *Moved                 `protobuf:"bytes,16,opt,name=moved,proto3" json:"moved,omitempty"`
+	Prepare       *Prepare               `protobuf:"bytes,17,opt,name=prepare,proto3" json:"prepare,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +235,13 @@ func (x *Frame) GetHeartbeat() *Heartbeat {
 func (x *Frame) GetMoved() *Moved {
 	if x != nil {
 		return x.Moved
+	}
+	return nil
+}
+
+func (x *Frame) GetPrepare() *Prepare {
+	if x != nil {
+		return x.Prepare
 	}
 	return nil
 }
@@ -389,6 +397,7 @@ type Welcome struct {
 	Up            *View                  `protobuf:"bytes,4,opt,name=up,proto3" json:"up,omitempty"`
 	Hubs          []string               `protobuf:"bytes,5,rep,name=hubs,proto3" json:"hubs,omitempty"` // addresses of other hubs
 	EventsApplied uint64                 `protobuf:"varint,6,opt,name=events_applied,json=eventsApplied,proto3" json:"events_applied,omitempty"`
+	Owner         []byte                 `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"` // random, names this ownership of the rings: two hubs that claim one epoch differ in it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -463,6 +472,13 @@ func (x *Welcome) GetEventsApplied() uint64 {
 		return x.EventsApplied
 	}
 	return 0
+}
+
+func (x *Welcome) GetOwner() []byte {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
 }
 
 // Redirect (hub to edge): that hub owns your rings.
@@ -1134,7 +1150,70 @@ func (x *Heartbeat) GetRings() []*RingState {
 	return nil
 }
 
-// Moved (hub to edge): go to that hub; its epoch will be higher.
+// Prepare (hub to edge): your rings will move to that hub; connect to it and say
+// nothing yet. The edge answers with ready set, also where that hub cannot be
+// reached. All goes on meanwhile; whoever does not know this frame does not answer.
+type Prepare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hub           string                 `protobuf:"bytes,1,opt,name=hub,proto3" json:"hub,omitempty"`
+	Ready         bool                   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	Stripes       uint32                 `protobuf:"varint,3,opt,name=stripes,proto3" json:"stripes,omitempty"` // that are connected
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prepare) Reset() {
+	*x = Prepare{}
+	mi := &file_messages_link_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prepare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prepare) ProtoMessage() {}
+
+func (x *Prepare) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_link_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
+func (*Prepare) Descriptor() ([]byte, []int) {
+	return file_messages_link_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Prepare) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
+func (x *Prepare) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *Prepare) GetStripes() uint32 {
+	if x != nil {
+		return x.Stripes
+	}
+	return 0
+}
+
+// Moved (hub to edge, its last word): go to that hub; its epoch will be higher.
 type Moved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hub           string                 `protobuf:"bytes,1,opt,name=hub,proto3" json:"hub,omitempty"`
@@ -1144,7 +1223,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_messages_link_proto_msgTypes[13]
+	mi := &file_messages_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1235,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[13]
+	mi := &file_messages_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1248,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{13}
+	return file_messages_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Moved) GetHub() string {
@@ -1197,7 +1276,7 @@ type RingState struct {
 
 func (x *RingState) Reset() {
 	*x = RingState{}
-	mi := &file_messages_link_proto_msgTypes[14]
+	mi := &file_messages_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1288,7 @@ func (x *RingState) String() string {
 func (*RingState) ProtoMessage() {}
 
 func (x *RingState) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_link_proto_msgTypes[14]
+	mi := &file_messages_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1301,7 @@ func (x *RingState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingState.ProtoReflect.Descriptor instead.
 func (*RingState) Descriptor() ([]byte, []int) {
-	return file_messages_link_proto_rawDescGZIP(), []int{14}
+	return file_messages_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RingState) GetRing() Ring {
@@ -1293,7 +1372,7 @@ var File_messages_link_proto protoreflect.FileDescriptor
 const file_messages_link_proto_rawDesc = "" +
 	"\n" +
 	"\x13messages/link.proto\x12\n" +
-	"ringway.v1\x1a\x16messages/message.proto\"\x94\x05\n" +
+	"ringway.v1\x1a\x16messages/message.proto\"\xc3\x05\n" +
 	"\x05Frame\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x14\n" +
@@ -1311,7 +1390,8 @@ const file_messages_link_proto_rawDesc = "" +
 	"\x06events\x18\r \x03(\v2\x11.ringway.v1.EventR\x06events\x12%\n" +
 	"\x0eevents_applied\x18\x0e \x01(\x04R\reventsApplied\x123\n" +
 	"\theartbeat\x18\x0f \x01(\v2\x15.ringway.v1.HeartbeatR\theartbeat\x12'\n" +
-	"\x05moved\x18\x10 \x01(\v2\x11.ringway.v1.MovedR\x05moved\"\x8a\x03\n" +
+	"\x05moved\x18\x10 \x01(\v2\x11.ringway.v1.MovedR\x05moved\x12-\n" +
+	"\aprepare\x18\x11 \x01(\v2\x13.ringway.v1.PrepareR\aprepare\"\x8a\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x18\n" +
@@ -1327,14 +1407,15 @@ const file_messages_link_proto_rawDesc = "" +
 	"eventsLast\x12\x16\n" +
 	"\x06stripe\x18\v \x01(\rR\x06stripe\x12\x1a\n" +
 	"\brestored\x18\f \x01(\bR\brestored\x12%\n" +
-	"\x0eevents_trimmed\x18\r \x01(\x04R\reventsTrimmed\"\xb4\x01\n" +
+	"\x0eevents_trimmed\x18\r \x01(\x04R\reventsTrimmed\"\xca\x01\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\tR\x03hub\x12$\n" +
 	"\x04down\x18\x03 \x01(\v2\x10.ringway.v1.ViewR\x04down\x12 \n" +
 	"\x02up\x18\x04 \x01(\v2\x10.ringway.v1.ViewR\x02up\x12\x12\n" +
 	"\x04hubs\x18\x05 \x03(\tR\x04hubs\x12%\n" +
-	"\x0eevents_applied\x18\x06 \x01(\x04R\reventsApplied\"\x1c\n" +
+	"\x0eevents_applied\x18\x06 \x01(\x04R\reventsApplied\x12\x14\n" +
+	"\x05owner\x18\a \x01(\fR\x05owner\"\x1c\n" +
 	"\bRedirect\x12\x10\n" +
 	"\x03hub\x18\x01 \x01(\tR\x03hub\"L\n" +
 	"\x04Join\x12\x12\n" +
@@ -1381,7 +1462,11 @@ const file_messages_link_proto_rawDesc = "" +
 	"\asent_us\x18\x01 \x01(\x03R\x06sentUs\x12\x17\n" +
 	"\aecho_us\x18\x02 \x01(\x03R\x06echoUs\x12\x17\n" +
 	"\aheld_us\x18\x03 \x01(\x03R\x06heldUs\x12+\n" +
-	"\x05rings\x18\x04 \x03(\v2\x15.ringway.v1.RingStateR\x05rings\"\x19\n" +
+	"\x05rings\x18\x04 \x03(\v2\x15.ringway.v1.RingStateR\x05rings\"K\n" +
+	"\aPrepare\x12\x10\n" +
+	"\x03hub\x18\x01 \x01(\tR\x03hub\x12\x14\n" +
+	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x18\n" +
+	"\astripes\x18\x03 \x01(\rR\astripes\"\x19\n" +
 	"\x05Moved\x12\x10\n" +
 	"\x03hub\x18\x01 \x01(\tR\x03hub\"\xa3\x02\n" +
 	"\tRingState\x12$\n" +
@@ -1414,7 +1499,7 @@ func file_messages_link_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_link_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_messages_link_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_messages_link_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_messages_link_proto_goTypes = []any{
 	(Ring)(0),         // 0: ringway.v1.Ring
 	(*Frame)(nil),     // 1: ringway.v1.Frame
@@ -1430,11 +1515,12 @@ var file_messages_link_proto_goTypes = []any{
 	(*View)(nil),      // 11: ringway.v1.View
 	(*SlotView)(nil),  // 12: ringway.v1.SlotView
 	(*Heartbeat)(nil), // 13: ringway.v1.Heartbeat
-	(*Moved)(nil),     // 14: ringway.v1.Moved
-	(*RingState)(nil), // 15: ringway.v1.RingState
-	(*Event)(nil),     // 16: ringway.v1.Event
-	(*Message)(nil),   // 17: ringway.v1.Message
-	(*Result)(nil),    // 18: ringway.v1.Result
+	(*Prepare)(nil),   // 14: ringway.v1.Prepare
+	(*Moved)(nil),     // 15: ringway.v1.Moved
+	(*RingState)(nil), // 16: ringway.v1.RingState
+	(*Event)(nil),     // 17: ringway.v1.Event
+	(*Message)(nil),   // 18: ringway.v1.Message
+	(*Result)(nil),    // 19: ringway.v1.Result
 }
 var file_messages_link_proto_depIdxs = []int32{
 	2,  // 0: ringway.v1.Frame.hello:type_name -> ringway.v1.Hello
@@ -1446,29 +1532,30 @@ var file_messages_link_proto_depIdxs = []int32{
 	9,  // 6: ringway.v1.Frame.confirmed:type_name -> ringway.v1.Progress
 	9,  // 7: ringway.v1.Frame.released:type_name -> ringway.v1.Progress
 	10, // 8: ringway.v1.Frame.answers:type_name -> ringway.v1.Answer
-	16, // 9: ringway.v1.Frame.events:type_name -> ringway.v1.Event
+	17, // 9: ringway.v1.Frame.events:type_name -> ringway.v1.Event
 	13, // 10: ringway.v1.Frame.heartbeat:type_name -> ringway.v1.Heartbeat
-	14, // 11: ringway.v1.Frame.moved:type_name -> ringway.v1.Moved
-	11, // 12: ringway.v1.Hello.down:type_name -> ringway.v1.View
-	11, // 13: ringway.v1.Hello.up:type_name -> ringway.v1.View
-	11, // 14: ringway.v1.Welcome.down:type_name -> ringway.v1.View
-	11, // 15: ringway.v1.Welcome.up:type_name -> ringway.v1.View
-	7,  // 16: ringway.v1.Refused.rejoin:type_name -> ringway.v1.Rejoin
-	0,  // 17: ringway.v1.Data.ring:type_name -> ringway.v1.Ring
-	17, // 18: ringway.v1.Data.message:type_name -> ringway.v1.Message
-	0,  // 19: ringway.v1.Progress.ring:type_name -> ringway.v1.Ring
-	0,  // 20: ringway.v1.Answer.ring:type_name -> ringway.v1.Ring
-	18, // 21: ringway.v1.Answer.result:type_name -> ringway.v1.Result
-	12, // 22: ringway.v1.View.held:type_name -> ringway.v1.SlotView
-	15, // 23: ringway.v1.Heartbeat.rings:type_name -> ringway.v1.RingState
-	0,  // 24: ringway.v1.RingState.ring:type_name -> ringway.v1.Ring
-	1,  // 25: ringway.v1.Link.Stripe:input_type -> ringway.v1.Frame
-	1,  // 26: ringway.v1.Link.Stripe:output_type -> ringway.v1.Frame
-	26, // [26:27] is the sub-list for method output_type
-	25, // [25:26] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	15, // 11: ringway.v1.Frame.moved:type_name -> ringway.v1.Moved
+	14, // 12: ringway.v1.Frame.prepare:type_name -> ringway.v1.Prepare
+	11, // 13: ringway.v1.Hello.down:type_name -> ringway.v1.View
+	11, // 14: ringway.v1.Hello.up:type_name -> ringway.v1.View
+	11, // 15: ringway.v1.Welcome.down:type_name -> ringway.v1.View
+	11, // 16: ringway.v1.Welcome.up:type_name -> ringway.v1.View
+	7,  // 17: ringway.v1.Refused.rejoin:type_name -> ringway.v1.Rejoin
+	0,  // 18: ringway.v1.Data.ring:type_name -> ringway.v1.Ring
+	18, // 19: ringway.v1.Data.message:type_name -> ringway.v1.Message
+	0,  // 20: ringway.v1.Progress.ring:type_name -> ringway.v1.Ring
+	0,  // 21: ringway.v1.Answer.ring:type_name -> ringway.v1.Ring
+	19, // 22: ringway.v1.Answer.result:type_name -> ringway.v1.Result
+	12, // 23: ringway.v1.View.held:type_name -> ringway.v1.SlotView
+	16, // 24: ringway.v1.Heartbeat.rings:type_name -> ringway.v1.RingState
+	0,  // 25: ringway.v1.RingState.ring:type_name -> ringway.v1.Ring
+	1,  // 26: ringway.v1.Link.Stripe:input_type -> ringway.v1.Frame
+	1,  // 27: ringway.v1.Link.Stripe:output_type -> ringway.v1.Frame
+	27, // [27:28] is the sub-list for method output_type
+	26, // [26:27] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_messages_link_proto_init() }
@@ -1483,7 +1570,7 @@ func file_messages_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_link_proto_rawDesc), len(file_messages_link_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,21 @@ type DialStripe struct {
 	Within time.Duration // give up after this
 }
 
+// WarmHub (edge's link session to the dialer): connect to a hub to which the link
+// will move, without opening streams. The next DialStripe to it takes one of these
+// connections. HubWarm comes back when they are up, or Within is over.
+type WarmHub struct {
+	Hub     string
+	Stripes int
+	Within  time.Duration
+}
+
+// HubWarm (dialer to the link session): how many connections are up.
+type HubWarm struct {
+	Hub     string
+	Stripes int
+}
+
 // StripeUp (dialer or acceptor to the link session): a stripe's stream is open.
 // At the edge nothing has been sent on it yet; at the hub First is its first frame.
 type StripeUp struct {

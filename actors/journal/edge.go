@@ -15,8 +15,10 @@ type Edge interface {
 	Instance() []byte
 	// HighestEpoch is the highest that SetHighestEpoch made durable.
 	HighestEpoch() uint64
+	// EpochOwner names who had the rings under that epoch; nil: it is not known.
+	EpochOwner() []byte
 	// SetHighestEpoch is ErrFenced when a higher one is durable already.
-	SetHighestEpoch(epoch uint64, done func(error))
+	SetHighestEpoch(epoch uint64, owner []byte, done func(error))
 
 	Down() Mirror // results are recorded by Record
 	Up() Origin   // messages are queued by Receive

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/ringway-im/ringway/messages"
@@ -25,6 +26,21 @@ func CheckWelcome(epoch, highest uint64) (store bool, err error) {
 	}
 	return epoch > highest, nil
 }
+
+// CheckOwner is the edge's, of a Welcome with the highest epoch that it has stored: an
+// epoch has one owner. One that was not stored along yet is to be (hubs of releases
+// before do not name it).
+func CheckOwner(epoch uint64, owner, stored []byte) (store bool, err error) {
+	if len(owner) > maxOwner {
+		return false, fmt.Errorf("%w: a welcome whose owner's name has %d octets", ErrProtocol, len(owner))
+	}
+	if len(owner) > 0 && len(stored) > 0 && !bytes.Equal(owner, stored) {
+		return false, fmt.Errorf("%w: welcome of epoch %d, under which another hub had the rings", ErrOldEpoch, epoch)
+	}
+	return len(owner) > 0 && len(stored) == 0, nil
+}
+
+const maxOwner = 64 // octets
 
 // CheckHello is the hub's, which holds the rings under epoch; nil: go on.
 func CheckHello(h *messages.Hello, epoch uint64) *messages.Refused {

@@ -318,6 +318,7 @@ func (d *wireDialer) Receive(ctx actor.Context) {
 // edgeMemory is the rest of the edge's journal.
 type edgeMemory struct {
 	epoch  uint64
+	owner  []byte
 	events []*messages.Event
 	mu     sync.Mutex
 	trim   uint64
@@ -326,8 +327,9 @@ type edgeMemory struct {
 
 func (e *edgeMemory) Instance() []byte     { return []byte("instance") }
 func (e *edgeMemory) HighestEpoch() uint64 { return e.epoch }
-func (e *edgeMemory) SetHighestEpoch(n uint64, done func(error)) {
-	e.epoch = n
+func (e *edgeMemory) EpochOwner() []byte   { return e.owner }
+func (e *edgeMemory) SetHighestEpoch(n uint64, owner []byte, done func(error)) {
+	e.epoch, e.owner = n, owner
 	later(func() { done(nil) })
 }
 func (e *edgeMemory) LastEvent() uint64 { return uint64(len(e.events)) }

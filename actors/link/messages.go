@@ -153,6 +153,21 @@ type (
 	}
 )
 
+// Ring and hub's session: how the rings of an edge go to another hub.
+type (
+	// Move (ring to session, as a request): they will. The edge connects to that hub
+	// while all goes on; MoveReady answers, after Within at the latest.
+	Move struct {
+		To     string // link address
+		Within time.Duration
+	}
+	// MoveReady: give the rings up and say Moved.
+	MoveReady struct{ Stripes int } // how many connections the edge has; 0: none, or it has not said
+	// Moved (ring to session): the rings are given up. The session sends the edge
+	// there and hangs up; whoever still comes is sent on.
+	Moved struct{ To string }
+)
+
 // Supervisor.
 type (
 	// Interrupted (session to supervisor): this link has no stripe that lives.

@@ -56,8 +56,9 @@ func NewSession(cfg SessionConfig) *actor.Props {
 	if cfg.Jitter == nil {
 		cfg.Jitter = mathrand.Float64
 	}
+	owner := randomID() // of the rings, not of a run of this actor
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &session{cfg: cfg, began: time.Now()}
+		return &session{cfg: cfg, began: time.Now(), owner: owner}
 	})
 }
 
@@ -97,10 +98,16 @@ type session struct {
 	flushing bool
 	flushed  time.Time // when last
 
-	began         time.Time
-	heardUS       int64 // peer's clock in its last heartbeat
-	heardAt       time.Time
-	states        [2]*messages.RingState // ours
+	began   time.Time
+	heardUS int64 // peer's clock in its last heartbeat
+	heardAt time.Time
+	states  [2]*messages.RingState // ours
+
+	owner         []byte     // hub: names this ownership of the rings
+	move          *Move      // hub: that is being prepared
+	mover         *actor.PID // who waits for it
+	movedTo       string     // hub: where the rings are now
+	lastWord      bool       // hub: Moved is said
 	peer          []*messages.RingState
 	peerAsOf      time.Time
 	lastResync    time.Duration
@@ -118,6 +125,7 @@ const (
 type (
 	tick           struct{}
 	flushDue       struct{}
+	moveOverdue    struct{ move *Move }
 	connectOverdue struct{ try uint64 }
 	welcomeOverdue struct{ try uint64 }
 	redialDue      struct {
@@ -134,6 +142,7 @@ func (s *session) Receive(ctx actor.Context) {
 		s.Attach = *m
 		s.tell(ctx, &Interrupted{Edge: s.cfg.Edge, Session: ctx.Self()})
 	case *actor.Stopping:
+		s.moveReady(ctx, 0)
 		s.hangup(ctx, errors.New("link: stopping"))
 	case *GetLink:
 		ctx.Respond(s.state())
@@ -161,6 +170,18 @@ func (s *session) Receive(ctx actor.Context) {
 		}
 	case joinOverdue:
 		s.onJoinOverdue(ctx, m)
+	case *Move:
+		s.onMove(ctx, m)
+	case moveOverdue:
+		if m.move == s.move {
+			s.moveReady(ctx, 0)
+		}
+	case *Moved:
+		s.onMoved(ctx, m)
+	case *messages.HubWarm: // asked by onPrepare
+		if s.phase == streaming {
+			s.sendOn(ctx, s.lines.choose(), &messages.Frame{Prepare: &messages.Prepare{Hub: m.Hub, Ready: true, Stripes: uint32(m.Stripes)}})
+		}
 	default:
 		switch s.phase {
 		case down:
@@ -246,6 +267,11 @@ func (s *session) onStripeUp(ctx actor.Context, m *messages.StripeUp) {
 		return
 	}
 	switch {
+	case s.lastWord:
+		if s.movedTo != "" {
+			ctx.Send(m.Conn, &messages.Frame{Redirect: &messages.Redirect{Hub: s.movedTo}})
+		}
+		ctx.Send(m.Conn, &messages.Hangup{Cause: errMoved})
 	case m.Stripe >= maxStripes:
 		ctx.Send(m.Conn, &messages.Hangup{Cause: fmt.Errorf("%w: stripe %d", ErrProtocol, m.Stripe)})
 	case m.First.GetHello() != nil:
@@ -325,7 +351,7 @@ func (s *session) onSayWelcome(ctx actor.Context, m *SayWelcome) {
 	if s.hello == nil || !bytes.Equal(s.hello.First.Hello.Session, m.Session) {
 		return // the edge has begun anew meanwhile
 	}
-	s.epoch = m.Welcome.Epoch
+	s.epoch, m.Welcome.Owner = m.Welcome.Epoch, s.owner
 	s.id, s.instance = s.hello.First.Hello.Session, s.hello.First.Hello.Instance
 	s.register(ctx, int(s.hello.Stripe), s.hello.Conn)
 	s.sendOn(ctx, int(s.hello.Stripe), &messages.Frame{Epoch: s.epoch, Welcome: m.Welcome})
@@ -549,6 +575,9 @@ func (s *session) take(ctx actor.Context, m *messages.FrameIn) {
 	if f.Heartbeat != nil {
 		s.onHeartbeat(f.Heartbeat)
 	}
+	if f.Prepare != nil {
+		s.onPrepare(ctx, f.Prepare)
+	}
 	if f.Moved != nil && s.cfg.Dialer != nil {
 		s.interrupt(ctx, &RedirectError{f.Moved.Hub})
 	}
@@ -704,6 +733,7 @@ func (s *session) onProtocolError(ctx actor.Context, err error) {
 // it back.
 func (s *session) interrupt(ctx actor.Context, err error) {
 	was := s.phase == streaming
+	s.moveReady(ctx, 0) // nothing to keep up
 	s.try++
 	s.hangup(ctx, err)
 	s.phase = down

@@ -42,7 +42,8 @@ type EdgeSyncConfig struct {
 type EdgeJournal interface {
 	Instance() []byte
 	HighestEpoch() uint64
-	SetHighestEpoch(epoch uint64, done func(error))
+	EpochOwner() []byte
+	SetHighestEpoch(epoch uint64, owner []byte, done func(error))
 	journal.StatusLog
 }
 
@@ -150,7 +151,11 @@ func (s *edgeSync) hello(ctx actor.Context) {
 }
 
 func (s *edgeSync) onWelcome(ctx actor.Context, m *messages.Welcome) {
-	store, err := CheckWelcome(m.Epoch, s.cfg.Journal.HighestEpoch())
+	highest, owner := s.cfg.Journal.HighestEpoch(), s.cfg.Journal.EpochOwner()
+	store, err := CheckWelcome(m.Epoch, highest)
+	if err == nil && !store {
+		store, err = CheckOwner(m.Epoch, m.Owner, owner)
+	}
 	if err != nil {
 		s.refuse(ctx, err)
 		return
@@ -161,7 +166,7 @@ func (s *edgeSync) onWelcome(ctx actor.Context, m *messages.Welcome) {
 		return
 	}
 	root, self := ctx.ActorSystem().Root, ctx.Self()
-	s.cfg.Journal.SetHighestEpoch(m.Epoch, func(err error) { root.Send(self, &epochStored{m.Epoch, err}) })
+	s.cfg.Journal.SetHighestEpoch(m.Epoch, m.Owner, func(err error) { root.Send(self, &epochStored{m.Epoch, err}) })
 }
 
 func (s *edgeSync) onEpochStored(ctx actor.Context, m *epochStored) {
@@ -205,12 +210,15 @@ func (s *edgeSync) refuse(ctx actor.Context, err error) {
 func (s *edgeSync) onFailed(ctx actor.Context, err error) {
 	now := time.Now()
 	next := s.route.failed(s.hub, err, now.Sub(s.since) >= s.within, now)
+	hub := s.hub
 	s.welcome, s.hub = nil, ""
 	s.rings.try++ // what is still asked belongs to this attempt
 	var refused *RefusedError
 	var redirect *RedirectError
 	var rejoin *RejoinError
 	switch {
+	case errors.As(err, &rejoin) && rejoin.Rejoin.GetEpoch() < s.cfg.Journal.HighestEpoch():
+		s.cfg.Log.Error("a hub of an older epoch wants this edge to join anew: not done", zap.String("hub", hub), zap.Uint64("epoch", rejoin.Rejoin.GetEpoch()))
 	case errors.As(err, &rejoin) && s.cfg.Rejoin != nil:
 		s.cfg.Log.Warn("the hub has this edge join anew")
 		s.cfg.Rejoin(rejoin.Rejoin)

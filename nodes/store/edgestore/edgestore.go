@@ -7,6 +7,7 @@
 //	mreleased              number: of the down mirror
 //	mretrieved             number: LastRetrieved of the up ring
 //	mtrimmed               number: status events up to it are forgotten
+//	mowner                 who had the rings under that epoch, as the hub named itself
 //	mhubs                  hubs (JSON, hubs.go): heard of
 //	mrestored              anything: this journal is from a backup
 //	mcount                 number: the n of c and p below, last given
@@ -58,7 +59,8 @@ type Store struct {
 
 	restored  atomic.Bool
 	epoch     atomic.Uint64
-	lastEvent atomic.Uint64 // durable
+	owner     atomic.Pointer[[]byte] // of that epoch
+	lastEvent atomic.Uint64          // durable
 	trimmed   atomic.Uint64
 	waiting   atomic.Int64 // in the up ring's queue, those being written included
 
@@ -115,6 +117,11 @@ func (s *Store) load() error {
 		return binary.BigEndian.Uint64(value)
 	}
 	s.epoch.Store(number("epoch"))
+	if owner, found, e := s.db.Get(meta("owner")); e != nil {
+		err = errors.Join(err, e)
+	} else if found {
+		s.owner.Store(&owner)
+	}
 	s.trimmed.Store(number("trimmed"))
 	s.retrieved = number("retrieved")
 	s.count = number("count")
@@ -190,8 +197,16 @@ func (s *Store) Instance() []byte { return s.instance }
 // HighestEpoch implements journal.Edge.
 func (s *Store) HighestEpoch() uint64 { return s.epoch.Load() }
 
+// EpochOwner implements journal.Edge.
+func (s *Store) EpochOwner() []byte {
+	if owner := s.owner.Load(); owner != nil {
+		return *owner
+	}
+	return nil
+}
+
 // SetHighestEpoch implements journal.Edge.
-func (s *Store) SetHighestEpoch(epoch uint64, done func(error)) {
+func (s *Store) SetHighestEpoch(epoch uint64, owner []byte, done func(error)) {
 	var highest uint64
 	s.db.Update(func(tx *kv.Tx) error {
 		value, found, err := tx.Get(meta("epoch"))
@@ -205,10 +220,12 @@ func (s *Store) SetHighestEpoch(epoch uint64, done func(error)) {
 			return fmt.Errorf("edgestore: epoch %d, but %d was seen: %w", epoch, highest, journal.ErrFenced)
 		}
 		tx.Set(meta("epoch"), be64(epoch))
+		tx.Set(meta("owner"), owner)
 		return nil
 	}, func(err error) {
 		if err == nil {
 			s.epoch.Store(epoch)
+			s.owner.Store(&owner)
 		}
 		done(failure(err))
 	})

@@ -52,13 +52,13 @@ func retrieve(t *testing.T, s *Store, first uint64, most int) (entries []journal
 func TestInstanceAndEpochStay(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := open(t, fs)
-	must(t, func(done func(error)) { s.SetHighestEpoch(7, done) })
-	if err := wait(func(done func(error)) { s.SetHighestEpoch(6, done) }); !errors.Is(err, journal.ErrFenced) {
+	must(t, func(done func(error)) { s.SetHighestEpoch(7, []byte("one"), done) })
+	if err := wait(func(done func(error)) { s.SetHighestEpoch(6, []byte("other"), done) }); !errors.Is(err, journal.ErrFenced) {
 		t.Errorf("a lower epoch: %v", err)
 	}
-	must(t, func(done func(error)) { s.SetHighestEpoch(7, done) })
+	must(t, func(done func(error)) { s.SetHighestEpoch(7, []byte("one"), done) })
 	again := open(t, fs.CrashClone(vfs.CrashCloneCfg{}))
-	if again.HighestEpoch() != 7 || len(s.Instance()) != 16 || string(again.Instance()) != string(s.Instance()) {
+	if again.HighestEpoch() != 7 || string(again.EpochOwner()) != "one" || len(s.Instance()) != 16 || string(again.Instance()) != string(s.Instance()) {
 		t.Errorf("epoch %d, instance %x, was %x", again.HighestEpoch(), again.Instance(), s.Instance())
 	}
 	if other := open(t, vfs.NewMem()); string(other.Instance()) == string(s.Instance()) {

@@ -61,7 +61,10 @@ func (s *Store) Rejoin(r *messages.Rejoin) error {
 		if err := s.renumberEvents(tx, r.EventsAbove, fresh); err != nil {
 			return err
 		}
-		tx.Set(meta("epoch"), be64(max(r.Epoch, s.HighestEpoch())))
+		if r.Epoch > s.HighestEpoch() {
+			tx.Set(meta("epoch"), be64(r.Epoch))
+			tx.Delete(meta("owner"))
+		}
 		tx.Delete(meta("restored"))
 		return nil
 	}, func(err error) { done <- err })
@@ -73,7 +76,10 @@ func (s *Store) Rejoin(r *messages.Rejoin) error {
 		delete(s.deferred, string(id))
 	}
 	s.mu.Unlock()
-	s.epoch.Store(max(r.Epoch, s.HighestEpoch()))
+	if r.Epoch > s.HighestEpoch() {
+		s.epoch.Store(r.Epoch)
+		s.owner.Store(nil)
+	}
 	s.restored.Store(false)
 	return nil
 }
