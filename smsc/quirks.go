@@ -17,6 +17,11 @@ type Quirks struct {
 	Numbers Numbers
 	// NoTLVs: the SMSC speaks SMPP 3.3, or stumbles over optional parameters.
 	NoTLVs bool
+	// AbsoluteTimes: SMPP's validity_period goes as a date, where Submit.Now says what
+	// time it is; the SMSC does not take relative ones.
+	AbsoluteTimes bool
+	// IA5: SMPP data_coding 1 stands for the default alphabet, both ways, and not 0.
+	IA5 bool
 	// NoLogoutAnswer: unbind or logout is never answered; the socket is closed
 	// at once after it.
 	NoLogoutAnswer bool

@@ -163,8 +163,9 @@ type (
 	// *SyntaxError with Fatal unset, reading went on behind it.
 	Garbled struct{ Err error }
 	// Submit asks to send a part. Only when Ready() > 0. Ref comes back in Answered.
-	// Now is the time at the SMSC, in its zone, for protocols that say some
-	// validities only as a date (CIMD2); zero: not known, they are rounded up.
+	// Now is the time at the SMSC, in its zone, for validities that are said as a
+	// date (some of CIMD2's; SMPP's with Quirks.AbsoluteTimes); zero: not known, they
+	// are said as a duration, rounded up.
 	Submit struct {
 		Ref  uint64
 		Part Part

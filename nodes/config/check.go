@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // zones where the system has none
 
 	"github.com/ringway-im/ringway/smsc/conn"
 )
@@ -24,6 +25,7 @@ var forms = map[string]func(string) (problem, remedy string){
 	"prefix":  pattern(`^\+[0-9]{0,15}$`, "is no prefix of an international number", "write + and digits, as in \"+63917\""),
 	"number":  pattern(`^[0-9]{1,20}$`, "is no originator number", "write at most 20 digits without +, in quotes"),
 	"country": pattern(`^[1-9][0-9]{0,2}$`, "is no calling code", "write its digits in quotes, as in \"63\""),
+	"zone":    zone,
 	"trunk":   pattern(`^[0-9]{1,3}$`, "is no trunk prefix", "write its digits in quotes, as in \"0\""),
 	"word":    pattern(`^[a-z0-9_]+$`, "is no name of a congestion control", "see sysctl net.ipv4.tcp_available_congestion_control"),
 }
@@ -54,6 +56,33 @@ func dialAddress(text string) (problem, remedy string) {
 		}
 	}
 	return fmt.Sprintf("%q is no address to dial", text), "write host:port, as in hub.example.net:7443"
+}
+
+func zone(text string) (problem, remedy string) {
+	if _, err := ParseZone(text); err != nil {
+		return fmt.Sprintf("%q is no time zone", text), "write its name, as in Asia/Manila, or its distance from UTC, as in \"+05:30\""
+	}
+	return "", ""
+}
+
+// ParseZone reads a name of the IANA time zone database, or "+05:30". Nil: an empty
+// text.
+func ParseZone(text string) (*time.Location, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if text[0] == '+' || text[0] == '-' {
+		at, err := time.Parse("-07:00", text)
+		if err != nil {
+			return nil, fmt.Errorf("config: zone: %w", err)
+		}
+		_, offset := at.Zone()
+		return time.FixedZone(text, offset), nil
+	}
+	if text == "Local" { // of whom?
+		return nil, errors.New("config: zone: Local is that of this machine")
+	}
+	return time.LoadLocation(text)
 }
 
 // rules applies the tags need, range, oneof and form, and makes paths absolute.

@@ -177,6 +177,7 @@ type SMSC struct {
 	AssembleWithin  time.Duration `yaml:"assemble_within" default:"24h" range:"1s..720h"` // then a text goes on without its missing parts
 	Country         string        `yaml:"country" form:"country"`                         // calling code of handsets that come without one
 	Trunk           string        `yaml:"trunk" default:"0" form:"trunk"`                 // what national numbers begin with
+	Zone            string        `yaml:"zone" form:"zone"`                               // of the SMSC's clock; see ParseZone
 	Throttle        Throttle      `yaml:"throttle"`
 	Redial          Redial        `yaml:"redial"`
 	Refused         Refused       `yaml:"refused"`

@@ -20,6 +20,8 @@ type Quirks struct {
 	National       []string          `yaml:"national" oneof:"turkish|spanish|portuguese|bengali|gujarati|hindi|kannada|malayalam|oriya|punjabi|tamil|telugu|urdu"` // tables that handsets there know
 	Numbers        string            `yaml:"numbers" default:"ton" oneof:"ton|plus|plain"`                                                                         // how international numbers are written
 	NoTLVs         bool              `yaml:"no_tlvs"`                                                                                                              // SMPP 3.3
+	DataCoding1    bool              `yaml:"data_coding_1"`                                                                                                        // SMPP: 1 stands for the default alphabet, not 0
+	AbsoluteTimes  bool              `yaml:"absolute_times"`                                                                                                       // SMPP: validity periods are dates
 	NoLogoutAnswer bool              `yaml:"no_logout_answer"`
 	NoChecksum     bool              `yaml:"no_checksum"` // CIMD2
 	ServiceType    string            `yaml:"service_type"`
@@ -39,7 +41,8 @@ var profiles = map[string]map[string]string{
 
 // ofOne are the quirks and profiles that only one of the protocols has.
 var ofOne = map[string]string{
-	"receipt_ids": "smpp", "packed": "smpp", "no_tlvs": "smpp", "service_type": "smpp", "no_checksum": "cimd2",
+	"receipt_ids": "smpp", "packed": "smpp", "no_tlvs": "smpp", "service_type": "smpp", "data_coding_1": "smpp", "absolute_times": "smpp",
+	"no_checksum": "cimd2",
 }
 
 // checkQuirks fills in the profile, and refuses what does not go together.

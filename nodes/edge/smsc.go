@@ -44,6 +44,9 @@ func Check(cfg config.Edge) error {
 	if err != nil {
 		return &config.Error{Key: "smsc.protocol", Problem: err.Error()}
 	}
+	if _, err := config.ParseZone(cfg.SMSC.Zone); err != nil {
+		return &config.Error{Key: "smsc.zone", Problem: err.Error()}
+	}
 	if protocol.Check == nil {
 		return nil
 	}
@@ -62,6 +65,10 @@ func Check(cfg config.Edge) error {
 // sessions lists the logins at the SMSC. Their names stand in the journal.
 func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
 	var all []session.Config
+	zone, _ := config.ParseZone(cfg.Zone) // read when the configuration was
+	if zone == nil && cfg.Quirks.AbsoluteTimes {
+		zone = time.UTC // which the dates name
+	}
 	for i, b := range cfg.Binds {
 		dial := conn.Dialer(b.Address)
 		if b.TLS != nil {
@@ -77,7 +84,7 @@ func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
 					LoginTimeout: cfg.LoginTimeout, LogoutTimeout: cfg.LogoutTimeout, DefaultValidity: cfg.Validity,
 					Quirks: quirks(cfg.Quirks),
 				},
-				Dial: dial, DialTimeout: 10 * time.Second,
+				Dial: dial, DialTimeout: 10 * time.Second, Zone: zone,
 				Redial: session.Backoff(cfg.Redial), RedialSlow: session.Backoff(cfg.Refused),
 			})
 		}
@@ -100,6 +107,7 @@ func quirks(q config.Quirks) smsc.Quirks {
 	to := smsc.Quirks{
 		ReceiptIDs: receiptIDs[q.ReceiptIDs], Alphabet: alphabets[q.Alphabet], Packed: q.Packed, LongTexts: longTexts[q.LongTexts],
 		Numbers: numbers[q.Numbers], NoTLVs: q.NoTLVs, NoLogoutAnswer: q.NoLogoutAnswer, NoChecksum: q.NoChecksum, ServiceType: q.ServiceType,
+		IA5: q.DataCoding1, AbsoluteTimes: q.AbsoluteTimes,
 	}
 	for text, fate := range q.Fates {
 		if code, err := config.ParseCode(text); err == nil {

@@ -52,10 +52,10 @@ func TestSessions(t *testing.T) {
 	cfg := config.SMSC{
 		Name: "globe", Window: 4, Receive: "poll", PollEvery: time.Minute, KeepAlive: 2 * time.Second, Validity: time.Hour,
 		ResponseTimeout: 3 * time.Second, LoginTimeout: 4 * time.Second, LogoutTimeout: 5 * time.Second,
-		Redial: config.Redial{First: 6, Max: 7}, Refused: config.Refused{First: 8, Max: 9},
+		Redial: config.Redial{First: 6, Max: 7}, Refused: config.Refused{First: 8, Max: 9}, Zone: "+05:30",
 		Quirks: config.Quirks{
 			ReceiptIDs: "decimal_to_hex", Alphabet: "latin1", Packed: true, LongTexts: "payload", Numbers: "plus", NoTLVs: true,
-			NoLogoutAnswer: true, NoChecksum: true, ServiceType: "CMT", Fates: map[string]string{"0x45": "permanent", "7": "session"},
+			NoLogoutAnswer: true, NoChecksum: true, ServiceType: "CMT", DataCoding1: true, AbsoluteTimes: true, Fates: map[string]string{"0x45": "permanent", "7": "session"},
 		},
 		Binds: []config.Bind{
 			{Address: "a:1", User: "u", Password: "p", Mode: "transmitter", SystemType: "t", Sessions: 2},
@@ -73,11 +73,22 @@ func TestSessions(t *testing.T) {
 		Quirks: smsc.Quirks{
 			ReceiptIDs: smsc.IDDecimalToHex, Alphabet: smsc.AlphabetLatin1, Packed: true, LongTexts: smsc.LongPayload,
 			Numbers: smsc.NumbersPlus, NoTLVs: true, NoLogoutAnswer: true, NoChecksum: true, ServiceType: "CMT",
-			Fates: map[uint32]smsc.Fate{0x45: smsc.Permanent, 7: smsc.BadSession},
+			IA5: true, AbsoluteTimes: true, Fates: map[uint32]smsc.Fate{0x45: smsc.Permanent, 7: smsc.BadSession},
 		},
 	}
 	if !reflect.DeepEqual(all[0].Machine, want) {
 		t.Errorf("%+v, want %+v", all[0].Machine, want)
+	}
+	if _, offset := time.Now().In(all[0].Zone).Zone(); offset != 19800 {
+		t.Errorf("zone %v", all[0].Zone)
+	}
+	cfg.Zone = ""
+	if zone := sessions(cfg, smpp.Protocol)[0].Zone; zone != time.UTC {
+		t.Errorf("dates go in %v", zone)
+	}
+	cfg.Quirks.AbsoluteTimes = false
+	if zone := sessions(cfg, smpp.Protocol)[0].Zone; zone != nil {
+		t.Errorf("nobody has said that the SMSC's zone is %v", zone)
 	}
 	if all[0].Redial != (session.Backoff{First: 6, Max: 7}) || all[0].RedialSlow != (session.Backoff{First: 8, Max: 9}) {
 		t.Errorf("%v, %v", all[0].Redial, all[0].RedialSlow)

@@ -23,8 +23,10 @@ type Config struct {
 	// Dial opens the socket: conn.Dialer(Address), say.
 	Dial        func(ctx context.Context) (net.Conn, error)
 	DialTimeout time.Duration
-	Redial      Backoff // after the line broke, e.g. 0.2 s to 30 s
-	RedialSlow  Backoff // after a refused login, e.g. 30 s to 5 min
+	// Zone is that of the SMSC's clock, for what is said as a date; nil: not known.
+	Zone       *time.Location
+	Redial     Backoff // after the line broke, e.g. 0.2 s to 30 s
+	RedialSlow Backoff // after a refused login, e.g. 30 s to 5 min
 }
 
 // The messages between a session and the outlet and inlet.
@@ -214,8 +216,13 @@ func (s *session) pump(ctx actor.Context) {
 	for len(s.submits) > 0 && s.machine.Ready() > 0 {
 		next := s.submits[0]
 		s.submits = s.submits[1:]
-		s.began[next.ref] = time.Now()
-		s.step(ctx, smsc.Submit{Ref: next.ref, Part: next.part})
+		now := time.Now()
+		s.began[next.ref] = now
+		ev := smsc.Submit{Ref: next.ref, Part: next.part}
+		if s.cfg.Zone != nil {
+			ev.Now = now.In(s.cfg.Zone)
+		}
+		s.step(ctx, ev)
 	}
 	switch state := s.machine.State(); {
 	case state == "bound" && !s.up && s.machine.Ready() > 0 && !s.leaving && !s.fault:

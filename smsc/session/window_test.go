@@ -354,3 +354,26 @@ func TestLongTexts(t *testing.T) {
 		})
 	}
 }
+
+// What CIMD2's steps would make too long goes as a date on the SMSC's clock, if its
+// zone is known.
+func TestValidityInTheZoneOfTheSMSC(t *testing.T) {
+	for _, zone := range []*time.Location{nil, time.FixedZone("+08:00", 8*3600)} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEdge(t, options{protocol: cimd2.Protocol, outlet: func(c *OutletConfig) { c.Sessions[0].Zone = zone }})
+			m := message(1, "+639170000001", "one")
+			until := time.Now().Add(25 * time.Hour)
+			m.DeadlineUnixMs = until.UnixMilli()
+			e.handOn(m)
+			_, submit := e.smsc.submitted()
+			want := smsc.When{After: 48 * time.Hour} // one day is too short
+			if zone != nil {
+				at := until.In(zone)
+				want = smsc.When{At: time.Date(at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), 0, time.UTC)} // CIMD2 names no zone
+			}
+			if submit.Expires != want {
+				t.Errorf("zone %v: expires %+v, want %+v", zone, submit.Expires, want)
+			}
+		})
+	}
+}

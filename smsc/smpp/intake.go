@@ -293,7 +293,7 @@ func (m *server) queried(do []smsc.Effect, ev smsc.QueryAnswer) []smsc.Effect {
 		Header: Header{Sequence: r.sequence}, MessageID: r.id, MessageState: messageState(ev.State), ErrorCode: uint8(code),
 	}
 	if !ev.Done.IsZero() {
-		resp.FinalDate = FormatTime(ev.Done)
+		resp.FinalDate = FormatTime(ev.Done.UTC())
 	}
 	return m.respondWith(do, resp)
 }

@@ -155,6 +155,9 @@ func (m *machine) submit(do []smsc.Effect, ev smsc.Submit) []smsc.Effect {
 		ev.Part.Validity = m.cfg.DefaultValidity
 	}
 	err := p.setPart(&ev.Part, &m.quirks)
+	if m.quirks.AbsoluteTimes && !ev.Now.IsZero() && ev.Part.Validity > 0 {
+		p.ValidityPeriod = FormatTime(ev.Now.Add(ev.Part.Validity + time.Second - 1)) // rounded up
+	}
 	if err == nil {
 		do, err = m.request(do, CommandSubmitSM, &p, ev.Ref)
 	}

@@ -148,6 +148,9 @@ func (p *SubmitSM) setPart(part *smsc.Part, q *smsc.Quirks) error {
 		return err
 	}
 	p.DataCoding = dataCoding
+	if q.IA5 && dataCoding == 0 {
+		p.DataCoding = 1
+	}
 	udh := part.UDH
 	if q.LongTexts == smsc.LongSAR && !q.NoTLVs {
 		if sar, ok := sarParameters(udh); ok {
@@ -189,7 +192,11 @@ func (p *SubmitSM) part(q *smsc.Quirks) (part smsc.Part, bad Status) {
 		Data:   p.ShortMessage,
 		Report: p.RegisteredDelivery&registeredMask != 0,
 	}
-	part.Coding, part.Class = ParseDataCoding(p.DataCoding)
+	dataCoding := p.DataCoding
+	if q.IA5 && dataCoding == 1 {
+		dataCoding = 0
+	}
+	part.Coding, part.Class = ParseDataCoding(dataCoding)
 	part.Validity, _ = ParseValidity(p.ValidityPeriod)
 	if payload, ok := p.TLVs.Get(TagMessagePayload); ok {
 		if len(part.Data) > 0 {
@@ -212,7 +219,7 @@ func (p *SubmitSM) part(q *smsc.Quirks) (part smsc.Part, bad Status) {
 	default:
 		part.UDH = sarHeader(p.TLVs)
 	}
-	if p.DataCoding == 0 {
+	if dataCoding == 0 {
 		switch {
 		case q.Packed:
 			part.Data = unpack(all, len(all)-len(part.Data))
@@ -252,8 +259,21 @@ func ParseTime(s string) (w smsc.When, ok bool) {
 	return smsc.When{At: t.Add(quarters * 15 * time.Minute)}, true
 }
 
-// FormatTime writes an absolute time, in UTC.
-func FormatTime(t time.Time) string { return t.UTC().Format("060102150405") + "000+" }
+// FormatTime writes an absolute time as the clock in t's zone shows it, with the
+// zone's distance from UTC (SMPP v3.4 §7.1.1.1), to the second. A zone that is not
+// a whole number of quarters of an hour away is written in UTC.
+func FormatTime(t time.Time) string {
+	_, offset := t.Zone()
+	const quarter = 15 * 60
+	if offset%quarter != 0 || max(offset, -offset) > 48*quarter {
+		t, offset = t.UTC(), 0
+	}
+	sign := '+'
+	if offset < 0 {
+		sign, offset = '-', -offset
+	}
+	return fmt.Sprintf("%s0%02d%c", t.Format("060102150405"), offset/quarter, sign)
+}
 
 // sarHeader returns the user data header that says what the sar_ parameters say
 // (GSM 03.40 §9.2.3.24.8), nil when they are incomplete or wrong or say "one of one".

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/text"
@@ -345,5 +346,47 @@ func TestCheck(t *testing.T) {
 		s := tell(t, NewMachine(cfg)) // and a session says the same, once
 		s.on(smsc.Connected{}, "close, retry slow: "+err.Error())
 		s.state("closed")
+	}
+}
+
+// The default alphabet under data_coding 1, both ways; 0 is still read.
+func TestQuirkIA5(t *testing.T) {
+	cfg := quirky(smsc.Quirks{IA5: true})
+	p := gsm(t, "a@b")
+	if m := sent(t, cfg, p); m.DataCoding != 1 || string(m.ShortMessage) != "a\x00b" {
+		t.Errorf("%+v", m)
+	}
+	if p.Class = 0; sent(t, cfg, p).DataCoding != 0x10 {
+		t.Error("a class has a data_coding of its own")
+	}
+	for _, dataCoding := range []uint8{0, 1} {
+		d := deliverSM(1, "a\x00b")
+		d.DataCoding = dataCoding
+		if got := incoming(t, cfg.Quirks, d).(smsc.Delivered).Deliver; got.Coding != text.GSM7 || text.DecodeGSM7(got.Data) != "a@b" {
+			t.Errorf("data_coding %d: %+v", dataCoding, got)
+		}
+	}
+}
+
+// A validity as a date, in the SMSC's zone, rounded up; relative where nobody says
+// what time it is.
+func TestQuirkAbsoluteTimes(t *testing.T) {
+	cfg := quirky(smsc.Quirks{AbsoluteTimes: true})
+	p := part("a")
+	p.Validity = 90 * time.Minute
+	manila := time.FixedZone("", 8*3600)
+	for now, want := range map[time.Time]string{
+		{}: "000000013000000R",
+		time.Date(2026, 11, 22, 23, 0, 0, 1, manila):   "261123003001032+",
+		time.Date(2026, 11, 22, 15, 0, 0, 0, time.UTC): "261122163000000+",
+	} {
+		do := bound(t, cfg).m.Handle(smsc.Submit{Ref: 1, Part: p, Now: now}, nil)
+		if got := mustDecode(t, do[0].(smsc.Write).Octets).(*SubmitSM).ValidityPeriod; got != want {
+			t.Errorf("at %v: %s, not %s", now, got, want)
+		}
+	}
+	do := bound(t, config()).m.Handle(smsc.Submit{Ref: 1, Part: p, Now: time.Date(2026, 11, 22, 15, 0, 0, 0, time.UTC)}, nil)
+	if got := mustDecode(t, do[0].(smsc.Write).Octets).(*SubmitSM).ValidityPeriod; got != "000000013000000R" {
+		t.Errorf("without the quirk: %s", got)
 	}
 }

@@ -128,7 +128,13 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%q: %+v", bad, got)
 		}
 	}
-	if got := FormatTime(at.In(time.FixedZone("", -3600))); got != "261122215509000+" {
-		t.Error(got)
+	for zone, want := range map[int]string{
+		0: "261122215509000+", -3600: "261122205509004-", 20700: "261123034009023+", 8 * 3600: "261123055509032+",
+		13 * 3600: "261122215509000+", 1234: "261122215509000+", // not to be written
+	} {
+		got := FormatTime(at.In(time.FixedZone("", zone)))
+		if w, ok := ParseTime(got); got != want || !ok || !w.At.Equal(at) {
+			t.Errorf("%d s from UTC: %s, read as %v", zone, got, w)
+		}
 	}
 }
