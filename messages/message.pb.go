@@ -686,6 +686,7 @@ type Doubt struct {
 	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Session       string                 `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
 	Again         bool                   `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"` // it is being submitted again
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`      // nobody knows, in words: what ended the wait, and that nothing could be asked
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +749,13 @@ func (x *Doubt) GetAgain() bool {
 	return false
 }
 
+func (x *Doubt) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 var File_messages_message_proto protoreflect.FileDescriptor
 
 const file_messages_message_proto_rawDesc = "" +
@@ -803,12 +811,13 @@ const file_messages_message_proto_rawDesc = "" +
 	"\x05parts\x18\x02 \x01(\rR\x05parts\x12'\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x11.ringway.v1.StateR\x05state\x12\x17\n" +
 	"\asmsc_id\x18\x04 \x01(\tR\x06smscId\x12\x1b\n" +
-	"\tsmsc_code\x18\x05 \x01(\tR\bsmscCode\"e\n" +
+	"\tsmsc_code\x18\x05 \x01(\tR\bsmscCode\"w\n" +
 	"\x05Doubt\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\rR\x04part\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +
 	"\asession\x18\x03 \x01(\tR\asession\x12\x14\n" +
-	"\x05again\x18\x04 \x01(\bR\x05again*\xa6\x01\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why*\xa6\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bACCEPTED\x10\x01\x12\r\n" +

@@ -66,14 +66,19 @@ func (r *Record) Receive(receipt *messages.Receipt, planned int, at time.Time) (
 	return r.whole(at)
 }
 
-// Doubt applies a submit that was never answered. Each stands in the history.
+// Doubt applies a submit that was never answered. Each stands in the history; why
+// the last one is in doubt is the message's reason until more is known.
 func (r *Record) Doubt(d *messages.Doubt, at time.Time) (raised bool) {
 	r.Attempts = max(r.Attempts, d.Attempt)
 	r.Doubled = r.Doubled || d.Again
 	if len(r.History) < maxSteps {
 		r.step(messages.State_UNKNOWN, at)
 	}
-	return r.Reach(messages.State_UNKNOWN, at)
+	raised = r.Reach(messages.State_UNKNOWN, at)
+	if r.State == messages.State_UNKNOWN && d.Why != "" {
+		r.Reason = &messages.Reason{Code: "no_answer", Text: d.Why}
+	}
+	return raised
 }
 
 // step puts a step at its place: before what happened later and ranks higher.

@@ -114,3 +114,17 @@ func TestReasonEnds(t *testing.T) {
 		t.Errorf("%v: %v", r.State, r.Reason)
 	}
 }
+
+// Why a message is in doubt is its reason until more is known.
+func TestDoubtSaysWhy(t *testing.T) {
+	var r Record
+	r.Doubt(&messages.Doubt{Attempt: 1, Why: "no response within 10s", Again: true}, t0)
+	if r.Reason.GetCode() != "no_answer" || r.Reason.GetText() != "no response within 10s" {
+		t.Errorf("%v", r.Reason)
+	}
+	r.Answer(&messages.Result{State: messages.State_PROCESSED, Attempts: 2, AtUnixMs: t0.UnixMilli()})
+	r.Doubt(&messages.Doubt{Attempt: 1, Why: "no response within 10s", Again: true}, t0) // once more
+	if r.Reason != nil {
+		t.Errorf("processed, and still %v", r.Reason)
+	}
+}

@@ -520,7 +520,7 @@ func (o *outlet) doubt(t *turn, j *job, session, why string) (finished bool) {
 		zap.String("session", session), zap.String("id", hex.EncodeToString(j.task.ID)), zap.Int("part", len(j.task.Parts)),
 		zap.Bool("again", again), zap.String("why", why))
 	t.step.Events = append(t.step.Events, &messages.Event{Id: j.task.ID, AtUnixMs: time.Now().UnixMilli(), What: &messages.Event_Doubt{Doubt: &messages.Doubt{
-		Part: uint32(len(j.task.Parts)), Attempt: j.task.Attempts, Session: session, Again: again,
+		Part: uint32(len(j.task.Parts)), Attempt: j.task.Attempts, Session: session, Again: again, Why: why,
 	}}})
 	j.task.Intent = ""
 	t.touch(j.task)

@@ -93,7 +93,7 @@ func TestI7_LostResponseIsADoubtAndIsResent(t *testing.T) {
 		}
 		events := e.events()
 		if len(events) != 1 || string(events[0].Id) != string(id(1)) || !events[0].GetDoubt().GetAgain() ||
-			events[0].GetDoubt().Attempt != 1 || events[0].GetDoubt().Session != "stub/0" {
+			events[0].GetDoubt().Attempt != 1 || events[0].GetDoubt().Session != "stub/0" || events[0].GetDoubt().Why == "" {
 			t.Errorf("events %v, want one doubt about 1", events)
 		}
 	})
