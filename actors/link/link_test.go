@@ -200,6 +200,7 @@ type wire struct {
 	queue  []func() // under way, in order: as a connection keeps it
 	held   int      // of those, by the cut
 	hubEnd *actor.PID
+	hubs   map[string]*actor.PID // by address, other than hubEnd
 }
 
 func (w *wire) carry(f func()) {
@@ -245,6 +246,7 @@ type wireConn struct {
 	owner *actor.PID
 	other *wireConn
 	dead  bool
+	atHub bool
 	said  bool // hub's end: the first frame has come
 	index uint32
 }
@@ -261,7 +263,7 @@ func (c *wireConn) Receive(ctx actor.Context) {
 
 func (c *wireConn) deliver(f *messages.Frame) {
 	c.w.mu.Lock()
-	dead, said, atHub := c.dead, c.said, c.owner == c.w.hubEnd
+	dead, said, atHub := c.dead, c.said, c.atHub
 	c.said = true
 	c.w.mu.Unlock()
 	if dead {
@@ -286,33 +288,61 @@ func (c *wireConn) die(err error) {
 	}
 }
 
-// wireDialer opens stripes over the wire: one round trip.
+// wireDialer opens stripes over the wire: one round trip, or none where that was made
+// ahead.
 type wireDialer struct {
-	w     *wire
-	alive []*wireConn
+	w      *wire
+	alive  []*wireConn
+	warm   map[string]int
+	warmed int
+	deaf   bool // an edge of a release that knows no Prepare
 }
 
 func (d *wireDialer) Receive(ctx actor.Context) {
-	m, ok := ctx.Message().(*messages.DialStripe)
-	if !ok {
-		return
-	}
 	root, edge := ctx.ActorSystem().Root, ctx.Sender()
-	d.w.carry(func() {
-		d.w.carry(func() {
+	there := func(f func()) { d.w.carry(func() { d.w.carry(f) }) }
+	switch m := ctx.Message().(type) {
+	case *messages.DialStripe:
+		d.w.mu.Lock()
+		warm := d.warm[m.Hub] > 0
+		if warm {
+			d.warm[m.Hub]--
+		}
+		d.w.mu.Unlock()
+		if open := func() { d.open(root, edge, m) }; warm {
+			open()
+		} else {
+			there(open)
+		}
+	case *messages.WarmHub:
+		if d.deaf {
+			return
+		}
+		there(func() {
 			d.w.mu.Lock()
-			hubEnd := d.w.hubEnd
+			d.warm = map[string]int{m.Hub: m.Stripes}
+			d.warmed++
 			d.w.mu.Unlock()
-			a, b := &wireConn{w: d.w, owner: edge}, &wireConn{w: d.w, owner: hubEnd}
-			a.other, b.other = b, a
-			a.self = root.Spawn(actor.PropsFromFunc(a.Receive))
-			b.self = root.Spawn(actor.PropsFromFunc(b.Receive))
-			d.w.mu.Lock()
-			d.alive = append(d.alive, a)
-			d.w.mu.Unlock()
-			root.Send(edge, &messages.StripeUp{Conn: a.self, Stripe: m.Stripe, Try: m.Try, TLSAt: time.Now()})
+			root.Send(edge, &messages.HubWarm{Hub: m.Hub, Stripes: m.Stripes})
 		})
-	})
+	}
+}
+
+func (d *wireDialer) open(root *actor.RootContext, edge *actor.PID, m *messages.DialStripe) {
+	d.w.mu.Lock()
+	hub := d.w.hubs[m.Hub]
+	if hub == nil {
+		hub = d.w.hubEnd
+	}
+	d.w.mu.Unlock()
+	a, b := &wireConn{w: d.w, owner: edge}, &wireConn{w: d.w, owner: hub, atHub: true}
+	a.other, b.other = b, a
+	a.self = root.Spawn(actor.PropsFromFunc(a.Receive))
+	b.self = root.Spawn(actor.PropsFromFunc(b.Receive))
+	d.w.mu.Lock()
+	d.alive = append(d.alive, a)
+	d.w.mu.Unlock()
+	root.Send(edge, &messages.StripeUp{Conn: a.self, Stripe: m.Stripe, Try: m.Try, TLSAt: time.Now()})
 }
 
 // edgeMemory is the rest of the edge's journal.
@@ -366,6 +396,7 @@ type pair struct {
 	mu                         sync.Mutex
 	atSMSC, atInbox            []*messages.Message
 	hubSession, edgeSession    *actor.PID
+	hubRouter                  *actor.PID
 	hubSupervisor, edgeSupervr *actor.PID
 	epoch                      uint64
 	slots                      int
@@ -393,25 +424,15 @@ func (p *pair) spawn(props *actor.Props) *actor.PID {
 
 // start brings both ends up with what their journals hold.
 func (p *pair) start() {
-	p.epoch++
 	log := p.log
-	if !p.noSupervisor {
-		p.hubSupervisor = p.spawn(NewSupervisor(SupervisorConfig{Log: log, Sync: p.hubSync}))
-	}
 	p.edgeSupervr = p.spawn(NewSupervisor(SupervisorConfig{Log: log, Sync: p.edgeSync}))
 	p.dialer = &wireDialer{w: p.wire}
 	dialer := p.spawn(actor.PropsFromFunc(p.dialer.Receive))
 
-	p.hubSession = p.spawn(NewSession(SessionConfig{Edge: "e", Sends: messages.Ring_DOWN, Supervisor: p.hubSupervisor, Metrics: Nop{}, Log: log, Flush: -1}))
+	p.startHub()
 	p.wire.mu.Lock()
 	p.wire.hubEnd = p.hubSession
 	p.wire.mu.Unlock()
-	router := p.spawn(actor.PropsFromProducer(func() actor.Actor { return &taker{mu: &p.mu, got: &p.atInbox, mirror: p.hubUp} }))
-	hub := &Attach{
-		Buffer: p.spawn(NewBuffer(BufferConfig{Ring: messages.Ring_DOWN, Slots: p.slots, Journal: memoryOrigin{p.hubDown}, Session: p.hubSession, Metrics: Nop{}, Log: log})),
-		Mirror: p.spawn(NewMirror(MirrorConfig{Ring: messages.Ring_UP, Slots: p.slots, Journal: memoryMirror{p.hubUp}, Session: p.hubSession, Next: router, Metrics: Nop{}, Log: log})),
-		Events: p.spawn(NewApplier(ApplierConfig{Session: p.hubSession, Log: log, Applied: p.lastApplied, Apply: p.apply})),
-	}
 	p.edgeSession = p.spawn(NewSession(SessionConfig{Edge: "e", Sends: messages.Ring_UP, Dialer: dialer, Supervisor: p.edgeSupervr, Stripes: 8, Metrics: Nop{}, Log: log, Flush: -1}))
 	outlet := p.spawn(actor.PropsFromProducer(func() actor.Actor {
 		return &taker{mu: &p.mu, got: &p.atSMSC, mirror: p.edgeDown, each: time.Millisecond}
@@ -421,9 +442,26 @@ func (p *pair) start() {
 		Mirror: p.spawn(NewMirror(MirrorConfig{Ring: messages.Ring_DOWN, Slots: p.slots, Journal: memoryMirror{p.edgeDown}, Session: p.edgeSession, Next: outlet, Metrics: Nop{}, Log: log})),
 		Events: p.spawn(NewStatusLog(StatusLogConfig{Journal: p.edge, Session: p.edgeSession, Log: log})),
 	}
-	p.hubAttach, p.edgeAttach = hub, edge
-	p.system.Root.Send(p.hubSession, hub)
+	p.edgeAttach = edge
 	p.system.Root.Send(p.edgeSession, edge)
+}
+
+// startHub has a hub take the rings over.
+func (p *pair) startHub() {
+	p.epoch++
+	log, epoch, hub := p.log, p.epoch, &Attach{}
+	if !p.noSupervisor {
+		p.hubSupervisor = p.spawn(NewSupervisor(SupervisorConfig{Log: log, Sync: func(edge string, session *actor.PID, gen uint64) *actor.Props {
+			return p.hubSync(edge, session, gen, epoch, hub)
+		}}))
+	}
+	p.hubSession = p.spawn(NewSession(SessionConfig{Edge: "e", Sends: messages.Ring_DOWN, Supervisor: p.hubSupervisor, Metrics: Nop{}, Log: log, Flush: -1}))
+	p.hubRouter = p.spawn(actor.PropsFromProducer(func() actor.Actor { return &taker{mu: &p.mu, got: &p.atInbox, mirror: p.hubUp} }))
+	hub.Buffer = p.spawn(NewBuffer(BufferConfig{Ring: messages.Ring_DOWN, Slots: p.slots, Journal: memoryOrigin{p.hubDown}, Session: p.hubSession, Metrics: Nop{}, Log: log}))
+	hub.Mirror = p.spawn(NewMirror(MirrorConfig{Ring: messages.Ring_UP, Slots: p.slots, Journal: memoryMirror{p.hubUp}, Session: p.hubSession, Next: p.hubRouter, Metrics: Nop{}, Log: log}))
+	hub.Events = p.spawn(NewApplier(ApplierConfig{Session: p.hubSession, Log: log, Applied: p.lastApplied, Apply: p.apply}))
+	p.hubAttach = hub
+	p.system.Root.Send(p.hubSession, hub)
 }
 
 func (p *pair) lastApplied() (uint64, error) {
@@ -445,9 +483,9 @@ func (p *pair) apply(events []*messages.Event, done func(uint64, error)) {
 	later(func() { done(n, nil) })
 }
 
-func (p *pair) hubSync(edge string, session *actor.PID, gen uint64) *actor.Props {
+func (p *pair) hubSync(edge string, session *actor.PID, gen, epoch uint64, hub *Attach) *actor.Props {
 	return NewHubSync(HubSyncConfig{
-		Edge: edge, Hub: "h", Epoch: p.epoch, Gen: gen, Session: session, Buffer: p.hubAttach.Buffer, Mirror: p.hubAttach.Mirror,
+		Edge: edge, Hub: "h", Epoch: epoch, Gen: gen, Session: session, Buffer: hub.Buffer, Mirror: hub.Mirror,
 		Metrics: Nop{}, Log: p.log, Applied: p.lastApplied, Instance: func() ([]byte, error) { return []byte("instance"), nil },
 	})
 }

@@ -601,19 +601,23 @@ func TestHubRefusesHello(t *testing.T) {
 }
 
 // edgeSyncRig has a journal whose epoch is 5, and is past Hello.
-func edgeSyncRig(t *testing.T) (system *actor.ActorSystem, session, rings *probe.Probe, sync *actor.PID, parent *probe.Probe) {
+func edgeSyncRig(t *testing.T) (system *actor.ActorSystem, session, rings *probe.Probe, sync *actor.PID, journal *edgeMemory) {
+	return edgeSyncRigOf(t, &edgeMemory{epoch: 5})
+}
+
+func edgeSyncRigOf(t *testing.T, j *edgeMemory) (system *actor.ActorSystem, session, rings *probe.Probe, sync *actor.PID, journal *edgeMemory) {
 	system = probe.System(t)
 	session, rings = probe.New(t, system, "session"), probe.New(t, system, "rings")
-	sync, parent = child(t, system, NewEdgeSync(EdgeSyncConfig{
+	sync, _ = child(t, system, NewEdgeSync(EdgeSyncConfig{
 		Edge: "e", Hubs: []string{"a:1", "b:1"}, Stripes: 2, Session: session.PID(), Buffer: rings.PID(), Mirror: rings.PID(),
-		Journal: &edgeMemory{epoch: 5}, Metrics: Nop{}, Log: zap.NewNop(),
+		Journal: j, Metrics: Nop{}, Log: zap.NewNop(),
 	}))
 	probe.Expect[*Synchronise](session)
 	system.Root.Send(sync, &Synchronising{})
 	if c := probe.Expect[*Connect](session); c.Hub != "a:1" {
 		t.Errorf("dials %s first", c.Hub)
 	}
-	return system, session, rings, sync, parent
+	return system, session, rings, sync, j
 }
 
 func TestEdgeRefusesALowerEpoch(t *testing.T) {
