@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
@@ -31,6 +32,9 @@ type edge struct {
 // startEdges claims each edge's rings and opens the link port.
 func (h *Hub) startEdges() error {
 	h.supervisor = h.system.Root.Spawn(link.NewSupervisor(link.SupervisorConfig{Sync: h.sync, Log: h.log}))
+	if h.cluster != nil {
+		return h.startMember()
+	}
 	for _, cfg := range h.cfg.Edges {
 		begun := make(chan error, 1)
 		h.rings = append(h.rings, h.system.Root.Spawn(newRing(h, cfg, func(err error) { begun <- err })))
@@ -38,12 +42,56 @@ func (h *Hub) startEdges() error {
 			return err
 		}
 		if cfg.LocalEdge != nil {
-			if err := h.startLocal(cfg); err != nil {
+			if err := h.startBeside(cfg); err != nil {
 				return fmt.Errorf("hub: edge %s in this process: %w", cfg.ID, err)
 			}
 		}
 	}
-	return h.listenLink()
+	if err := h.listenLink(); err != nil {
+		return err
+	}
+	h.serveLink()
+	return nil
+}
+
+// startMember opens the link port, so that the others can be told of it, and joins
+// the cluster, which gives this hub its rings. Edges of this process dial like others.
+func (h *Hub) startMember() error {
+	if err := h.listenLink(); err != nil {
+		return err
+	}
+	address, err := h.linkAddress()
+	if err != nil {
+		return err
+	}
+	if err := h.cluster.join(address); err != nil {
+		return err
+	}
+	h.serveLink()
+	for _, cfg := range h.cfg.Edges {
+		if cfg.LocalEdge == nil {
+			continue
+		}
+		if err := h.startLocal(cfg, *cfg.LocalEdge); err != nil {
+			return fmt.Errorf("hub: edge %s in this process: %w", cfg.ID, err)
+		}
+	}
+	return nil
+}
+
+// linkAddress is where edges are told to dial this hub; "": nowhere.
+func (h *Hub) linkAddress() (string, error) {
+	switch {
+	case h.cfg.Link.Advertise != "":
+		return h.cfg.Link.Advertise, nil
+	case h.linkListener == nil:
+		return "", nil
+	}
+	at := h.linkListener.Addr().String()
+	if ap, err := netip.ParseAddrPort(at); err == nil && ap.Addr().IsUnspecified() {
+		return "", fmt.Errorf("hub: link.listen is %s, which no edge can be told to dial: give link.advertise", at)
+	}
+	return at, nil
 }
 
 // sync makes a synchronisation actor for the supervisor.
@@ -58,16 +106,24 @@ func (h *Hub) sync(id string, session *actor.PID, gen uint64) *actor.Props {
 		Instance:    func() ([]byte, error) { return h.store.Instance(id) },
 		SetInstance: func(instance []byte, done func(error)) { h.store.SetInstance(id, instance, done) },
 	}
+	if h.cluster != nil {
+		cfg.Hubs = h.cluster.links
+	}
 	h.withRejoin(&cfg, e)
 	return link.NewHubSync(cfg)
 }
 
-// startLocal runs an edge inside this process, over stripes that are actors.
-func (h *Hub) startLocal(of config.HubEdge) error {
+// startBeside runs an edge inside this process, over stripes that are actors.
+func (h *Hub) startBeside(of config.HubEdge) error {
 	dialer := linkrpc.NewLocalDialer(func() (*actor.PID, bool) { return h.session(of.ID) })
 	cfg := *of.LocalEdge
 	cfg.Hubs, cfg.Link.Stripes = []string{"local"}, 1
-	local, err := edgenode.New(cfg, edgenode.WithDialer(dialer), edgenode.WithLogger(h.log), edgenode.WithRegisterer(h.registerer), edgenode.WithActorSystem(h.system))
+	return h.startLocal(of, cfg, edgenode.WithDialer(dialer))
+}
+
+// startLocal runs an edge inside this process.
+func (h *Hub) startLocal(of config.HubEdge, cfg config.Edge, options ...edgenode.Option) error {
+	local, err := edgenode.New(cfg, append(options, edgenode.WithLogger(h.log.With(zap.String("edge", of.ID))), edgenode.WithRegisterer(h.registerer), edgenode.WithActorSystem(h.system))...)
 	if err != nil {
 		return err
 	}
@@ -99,12 +155,19 @@ func (h *Hub) listenLink() error {
 	h.link = linkrpc.NewServer(linkrpc.ServerConfig{
 		System: h.system, TLS: linkrpc.Credentials(tls, false), Identity: pki.Identity, Session: h.serving, Log: h.log,
 	})
+	return nil
+}
+
+// serveLink lets the edges in.
+func (h *Hub) serveLink() {
+	if h.link == nil {
+		return
+	}
 	go func() {
-		if err := h.link.Serve(l); err != nil {
+		if err := h.link.Serve(h.linkListener); err != nil {
 			h.die(fmt.Errorf("hub: link port: %w", err))
 		}
 	}()
-	return nil
 }
 
 // LinkAddr is where edges dial; nil: nowhere, or not yet.
@@ -118,8 +181,11 @@ func (h *Hub) LinkAddr() net.Addr {
 // own notes that this hub serves an edge's rings from now on.
 func (h *Hub) own(e *edge) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.edges[e.cfg.ID] = e
+	h.mu.Unlock()
+	if h.cluster != nil {
+		h.cluster.wake()
+	}
 }
 
 // disown notes that it no longer does.
@@ -146,12 +212,15 @@ func (h *Hub) session(id string) (*actor.PID, bool) {
 }
 
 // serving tells the link port who serves an edge.
-func (h *Hub) serving(_ context.Context, id string) (session *actor.PID, redirect string, err error) {
-	if session, ok := h.session(id); ok {
-		return session, "", nil
-	}
+func (h *Hub) serving(ctx context.Context, id string) (session *actor.PID, redirect string, err error) {
 	if _, ok := h.edge(id); !ok {
 		return nil, "", linkrpc.ErrUnknownEdge
+	}
+	if h.cluster != nil {
+		return h.cluster.serving(ctx, id)
+	}
+	if session, ok := h.session(id); ok {
+		return session, "", nil
 	}
 	return nil, "", errors.New("hub: the rings of this edge are not owned here at the moment")
 }
@@ -167,11 +236,14 @@ func (h *Hub) stopEdges() {
 	if h.link != nil {
 		h.link.Stop()
 	}
-	pids := h.rings
-	if h.supervisor != nil {
-		pids = append([]*actor.PID{h.supervisor}, pids...)
+	var pids []*actor.PID
+	if h.cluster != nil {
+		pids = h.cluster.leave()
 	}
-	for _, pid := range pids {
+	if h.supervisor != nil {
+		pids = append(pids, h.supervisor)
+	}
+	for _, pid := range append(pids, h.rings...) {
 		if err := h.system.Root.StopFuture(pid).Wait(); err != nil {
 			h.log.Warn("actor did not stop", zap.Stringer("pid", pid), zap.Error(err))
 		}

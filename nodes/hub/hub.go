@@ -103,6 +103,9 @@ type Hub struct {
 	noPassword []byte // compared with where there is no user, so that it takes as long
 	metrics    *metrics
 	clients    *actor.PID
+	cluster    *member    // nil: a hub alone
+	hints      *actor.PID // of a member
+	announcer  *actor.PID // of a member
 	adminToken string
 	sessions   sessions
 	logins     *logins
@@ -112,6 +115,7 @@ type Hub struct {
 	mu            sync.Mutex
 	notReady      map[string]error
 	closed        bool
+	draining      bool
 	edges         map[string]*edge // whose rings this hub serves
 	subscriptions map[*Subscription]bool
 
@@ -154,25 +158,58 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 		return nil, fmt.Errorf("hub: password cost: %w", err)
 	}
 	h.logins = newLogins(cfg.Limits.LoginPerMinute)
+	if h.system == nil {
+		h.system = actor.NewActorSystem(actorlog.To(h.log))
+	}
 	if h.store == nil {
 		if h.store, err = h.openStore(); err != nil {
 			return nil, err
 		}
 	}
+	if cfg.Cluster != nil {
+		if leases, ok := h.store.(journal.Leases); ok {
+			h.cluster = newMember(h, leases)
+		} else {
+			h.log.Warn("a cluster needs a store that its hubs share: this one runs alone; set store.driver to postgres")
+		}
+	}
 	if h.metrics, err = newMetrics(h.registerer); err != nil {
 		return nil, errors.Join(err, h.store.Close())
 	}
-	if h.system == nil {
-		h.system = actor.NewActorSystem(actorlog.To(h.log))
-	}
-	h.clients = h.system.Root.Spawn(hubactors.NewClients(hubactors.ClientsConfig{
-		Store: h.store, Now: h.now, Batch: 64, IdleAfter: time.Minute, SweepEvery: 15 * time.Second, Log: h.log,
-	}))
-	h.store.Watch(func(users []string) { h.system.Root.Send(h.clients, &hubactors.Changed{Users: users}) })
-	if h.views == nil {
-		h.views = ownEdges{h}
+	if err := h.startClients(); err != nil {
+		return nil, errors.Join(err, h.store.Close())
 	}
 	return h, nil
+}
+
+// startClients starts what people see of the hub: clients, and in a cluster what makes
+// one of those of all hubs.
+func (h *Hub) startClients() (err error) {
+	root := h.system.Root
+	if h.cluster != nil {
+		h.announcer = root.Spawn(hubactors.NewAnnouncer(hubactors.AnnouncerConfig{Announce: h.cluster.announce, Every: announceEvery}))
+		if h.hints, err = root.SpawnNamed(newHints(h), hintsName); err != nil {
+			return fmt.Errorf("hub: actor %s: %w", hintsName, err)
+		}
+	}
+	h.clients = root.Spawn(hubactors.NewClients(hubactors.ClientsConfig{
+		Store: h.store, Now: h.now, Batch: 64, IdleAfter: time.Minute, SweepEvery: 15 * time.Second, Announcer: h.announcer, Log: h.log,
+	}))
+	h.store.Watch(func(users []string) {
+		changed := &hubactors.Changed{Users: users}
+		root.Send(h.clients, changed)
+		if h.hints != nil {
+			root.Send(h.hints, changed)
+		}
+	})
+	switch {
+	case h.views != nil:
+	case h.cluster != nil:
+		h.views = allRings{h.cluster}
+	default:
+		h.views = ownEdges{h}
+	}
+	return nil
 }
 
 // Start opens the link port and starts the edges' rings. Run does it where the
@@ -230,6 +267,11 @@ func (h *Hub) Close() error {
 		h.log.Warn("clients did not stop", zap.Error(err))
 	}
 	h.endSubscriptions()
+	for _, pid := range []*actor.PID{h.announcer, h.hints} {
+		if pid != nil {
+			h.system.Root.Stop(pid)
+		}
+	}
 	if err := h.store.Close(); err != nil {
 		return fmt.Errorf("hub: closing the store: %w", err)
 	}

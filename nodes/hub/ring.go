@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -26,12 +27,20 @@ func newRing(h *Hub, cfg config.HubEdge, begun func(error)) *actor.Props {
 // ring claims the rings of an edge and is the parent of all that serves them
 // here: link session, buffer, mirror, applier and router. With it all of them end.
 //
-//	claiming ──claimed──▶ serving ──Stop──▶ ended
+// In a cluster it is a grain, and leaves when another hub is to have the rings: the
+// edge connects there first (link.Move), then all ends here, and with this actor the
+// claim.
+//
+//	claiming ──claimed──▶ serving ──Leave──▶ leaving ──MoveReady──▶ giving up ──all stopped──▶ ended
+//	                         └───────────── Stop, Fenced ────────────────────────────────────▶
 type ring struct {
 	hub   *Hub
 	cfg   config.HubEdge
 	begun func(error)
 	edge  *edge // nil: not claimed yet
+
+	to   string       // link address of the hub that is to have them
+	left []*actor.PID // giving up: children that have not stopped yet, the session aside
 }
 
 // claimed is the store's word.
@@ -53,6 +62,14 @@ func (r *ring) Receive(ctx actor.Context) {
 		r.onClaimed(ctx, m)
 	case *messages.GetRings:
 		r.onGetRings(ctx, m)
+	case *messages.Leave:
+		r.onLeave(ctx, m)
+	case *link.MoveReady:
+		r.onMoveReady(ctx)
+	case *actor.Terminated:
+		r.onTerminated(ctx, m)
+	case *messages.Fenced:
+		ctx.Stop(ctx.Self())
 	case *actor.Stopping:
 		if r.edge != nil {
 			r.hub.disown(r.edge)
@@ -116,6 +133,46 @@ func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
 	h.own(e)
 	// Only now: the session makes the supervisor ask for this edge at once.
 	ctx.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: e.events})
+}
+
+// onLeave has the edge connect to the hub that is to have the rings, while all goes on.
+func (r *ring) onLeave(ctx actor.Context, m *messages.Leave) {
+	r.to = m.To.Attributes[linkAttribute]
+	if r.edge == nil || r.to == "" {
+		ctx.Stop(ctx.Self())
+		return
+	}
+	r.hub.log.Info("rings move", zap.String("edge", r.cfg.ID), zap.String("to", m.To.Name))
+	ctx.Request(r.edge.session, &link.Move{To: r.to, Within: m.Within / 3})
+}
+
+// onMoveReady stops what writes.
+func (r *ring) onMoveReady(ctx actor.Context) {
+	if r.left != nil {
+		return
+	}
+	r.hub.disown(r.edge)
+	r.left = []*actor.PID{r.edge.buffer, r.edge.mirror, r.edge.events, r.edge.router}
+	for _, pid := range r.left {
+		ctx.Stop(pid)
+	}
+}
+
+// onTerminated: once nobody writes any more, the edge is sent to the other hub. What
+// the store had not written is fenced there, and was acknowledged to nobody.
+func (r *ring) onTerminated(ctx actor.Context, m *actor.Terminated) {
+	if r.left == nil {
+		return
+	}
+	if m.Who.Equal(r.edge.session) {
+		ctx.Stop(ctx.Self())
+		return
+	}
+	r.left = slices.DeleteFunc(r.left, m.Who.Equal)
+	if len(r.left) == 0 {
+		ctx.Send(r.edge.session, &link.Moved{To: r.to})
+		ctx.Poison(r.edge.session)
+	}
 }
 
 // onGetRings has the picture drawn for another hub: the actors below take their time.

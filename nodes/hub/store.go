@@ -7,20 +7,26 @@ import (
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/nodes/store/hubstore"
+	"github.com/ringway-im/ringway/nodes/store/pgstore"
 )
 
 // openStore opens the store that the configuration names.
-func (h *Hub) openStore() (journal.Hub, error) {
-	if driver := h.cfg.Store.Driver; driver != "" && driver != "embedded" {
-		return nil, fmt.Errorf("hub: store.driver is %q: this build has only embedded", driver)
+func (h *Hub) openStore() (store journal.Hub, err error) {
+	if h.cfg.Store.Driver == "postgres" {
+		store, err = h.openShared()
+	} else {
+		store, err = h.openEmbedded()
 	}
-	store, err := hubstore.Open(hubstore.Options{
+	if err != nil {
+		return nil, fmt.Errorf("hub: opening the store: %w", err)
+	}
+	return store, nil
+}
+
+func (h *Hub) openEmbedded() (journal.Hub, error) {
+	return hubstore.Open(hubstore.Options{
 		Dir: h.cfg.DataDir, Node: "hub", ReserveBytes: h.cfg.Disk.Bytes(), Logger: h.log, Now: h.now,
-		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep,
-		Slots: func(edge string) uint32 {
-			cfg, _ := h.edge(edge)
-			return uint32(cfg.Ring.Slots)
-		},
+		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep, Slots: h.slots,
 		Fatal: func(err error) {
 			h.setReady("store", err)
 			select {
@@ -29,10 +35,29 @@ func (h *Hub) openStore() (journal.Hub, error) {
 			}
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("hub: opening the store: %w", err)
-	}
-	return store, nil
+}
+
+// connectWithin is how long a hub that starts waits for its database.
+const connectWithin = 30 * time.Second
+
+// openShared opens the database that all hubs of a cluster share.
+func (h *Hub) openShared() (journal.Hub, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), connectWithin)
+	defer cancel()
+	return pgstore.Open(ctx, pgstore.Options{
+		DSN: h.cfg.Store.DSN, Node: h.name + "/" + h.system.ID, Alone: h.cfg.Cluster == nil, Logger: h.log, Now: h.now,
+		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep, Slots: h.slots,
+		Queued: func(edges []string) {
+			if h.hints != nil {
+				h.system.Root.Send(h.hints, queuesGrew{edges})
+			}
+		},
+	})
+}
+
+func (h *Hub) slots(edge string) uint32 {
+	cfg, _ := h.edge(edge)
+	return uint32(cfg.Ring.Slots)
 }
 
 // forget removes what is past its retention, if the store wants to be told.

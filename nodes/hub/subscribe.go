@@ -3,6 +3,8 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -45,8 +47,8 @@ func (h *Hub) Subscribe(user string, o SubscribeOptions) (*Subscription, error) 
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return nil, errors.New("hub: closed")
+	if h.closed || h.draining {
+		return nil, errors.New("hub: closed, or draining: another hub has the streams")
 	}
 	batches := make(chan []Event, 1) // the device sends one for each More: never more than fits
 	s := &Subscription{C: batches, system: h.system}
@@ -64,6 +66,16 @@ func (h *Hub) Subscribe(user string, o SubscribeOptions) (*Subscription, error) 
 		},
 	}})
 	return s, nil
+}
+
+// endStreams ends all subscriptions, so that their clients go to another hub.
+func (h *Hub) endStreams() {
+	h.mu.Lock()
+	all := slices.Collect(maps.Keys(h.subscriptions))
+	h.mu.Unlock()
+	for _, s := range all {
+		s.Close()
+	}
 }
 
 // endSubscriptions closes those whose device never began: the actors were

@@ -83,6 +83,16 @@ func (h *Hub) Presence(ctx context.Context, name string) (Presence, error) {
 	if !ok {
 		return Presence{}, fmt.Errorf("%w: %q", ErrNoUser, name)
 	}
+	if h.cluster != nil {
+		online, since, err := h.cluster.presence(ctx, user.Name)
+		if err != nil {
+			return Presence{}, fmt.Errorf("hub: presence of %q: %w", name, err)
+		}
+		if !online {
+			since = user.Seen
+		}
+		return Presence{User: user.Name, Online: online, Since: since}, nil
+	}
 	answer, err := h.system.Root.RequestFuture(h.clients, &hubactors.Presence{User: user.Name}, 5*time.Second).Result()
 	if err != nil {
 		return Presence{}, fmt.Errorf("hub: presence of %q: %w", name, err)

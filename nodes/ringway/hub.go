@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -31,12 +32,6 @@ func (c *hubCmd) Run(to streams) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Store.Driver == "postgres" {
-		return &config.Error{File: c.Config, Key: "store.driver", Problem: "this release has no postgres store", Remedy: "write embedded"}
-	}
-	if cfg.Cluster != nil {
-		log.Warn("cluster: this release runs a hub alone; the section is read and checked, nothing else", zap.String("file", c.Config))
-	}
 	return serve(log, func(ctx context.Context) error { return runHub(ctx, *cfg, log) })
 }
 
@@ -62,17 +57,36 @@ func runHub(ctx context.Context, cfg config.Hub, log *zap.Logger) error {
 		fields = append(fields, zap.Stringer("link", at))
 	}
 	ready(log, fields...)
-	// The API ends first: the hub must outlive it.
+	// What this hub has goes to others first, while it still answers; then the API ends,
+	// then the hub, which must outlive it.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	answering, hush := context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		defer hush()
+		<-ctx.Done()
+		drain(answering, h, log)
+		return nil
+	})
+	group.Go(func() error {
 		defer stop()
-		return api.Serve(ctx, listener)
+		return api.Serve(answering, listener)
 	})
 	group.Go(func() error { return h.Run(serving) })
 	group.Go(func() error { return pki.Watch(ctx, log, metrics, cfg.Link.TLS.Cert, cfg.Link.TLS.CA) })
 	return group.Wait()
+}
+
+// drainWithin is a part of the ten seconds in which a node has to end.
+const drainWithin = 5 * time.Second
+
+func drain(ctx context.Context, h *hub.Hub, log *zap.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	if err := h.Drain(ctx); err != nil {
+		log.Warn("not all was handed over: others take it when this hub has ended", zap.Error(err))
+	}
 }
 
 // registry holds a node's metrics, the process's own among them.

@@ -32,3 +32,18 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request, _ caller) error 
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "done"})
 }
+
+// drain answers when this hub has given all it had to the others.
+func (s *Server) drain(w http.ResponseWriter, r *http.Request, _ caller) error {
+	if err := s.hub.Drain(r.Context()); err != nil {
+		return newProblem(http.StatusServiceUnavailable, "not_drained", "%v", err)
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "drained"})
+}
+
+func (s *Server) undrain(w http.ResponseWriter, _ *http.Request, _ caller) error {
+	if err := s.hub.Undrain(); err != nil {
+		return newProblem(http.StatusInternalServerError, "failed", "%v", err)
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "serving"})
+}

@@ -129,6 +129,7 @@ func (s *Server) routes() map[string]map[string]call {
 		"/v1/rings/{edge}/{direction}": {"GET": {admin, s.getRing}},
 		"/v1/admin/edges/{id}/replace": {"POST": {admin, s.replaceEdge}},
 		"/v1/admin/backup":             {"POST": {admin, s.backup}},
+		"/v1/admin/drain":              {"POST": {admin, s.drain}, "DELETE": {admin, s.undrain}},
 		"/healthz":                     {"GET": {anybody, s.alive}},
 		"/livez":                       {"GET": {anybody, s.alive}},
 		"/readyz":                      {"GET": {anybody, s.ready}},

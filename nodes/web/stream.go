@@ -29,6 +29,8 @@ const (
 	// not read it gets when it comes back: its position is in the store.
 	writeTimeout = 10 * time.Second
 	pingTimeout  = 20 * time.Second
+	// answerTimeout is how long a stream that the hub ends waits for the store.
+	answerTimeout = time.Second
 )
 
 // stream answers GET /v1/stream.
@@ -291,7 +293,7 @@ func (c *streamClient) write(ctx context.Context) {
 			}
 		case events, open := <-c.sub.C:
 			if !open {
-				_ = c.conn.Close(websocket.StatusGoingAway, "the hub ends streams: connect again")
+				c.leave(ctx, "the hub ends streams: connect again")
 				return
 			}
 			for _, e := range events {
@@ -301,12 +303,30 @@ func (c *streamClient) write(ctx context.Context) {
 			}
 			c.sub.More()
 		case <-c.server.closing:
-			_ = c.conn.Close(websocket.StatusGoingAway, "the hub is shutting down: connect again")
+			c.leave(ctx, "the hub is shutting down: connect again")
 			return
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// leave closes once what is under way is answered: who is to connect again would not
+// know what became of it.
+func (c *streamClient) leave(ctx context.Context, why string) {
+	limit, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	for len(c.underWay) > 0 && limit.Err() == nil {
+		select {
+		case answer := <-c.answers:
+			<-c.underWay
+			if _, end := answer.(closeFrame); end || answer != nil && !c.send(limit, answer) {
+				cancel()
+			}
+		case <-limit.Done():
+		}
+	}
+	_ = c.conn.Close(websocket.StatusGoingAway, why)
 }
 
 func (c *streamClient) send(ctx context.Context, frame any) bool {
