@@ -55,7 +55,7 @@ func (s *script) packet() smsc.Event {
 func (s *script) quirks() smsc.Quirks {
 	return of(s, smsc.Quirks{}, smsc.Quirks{Packed: true}, smsc.Quirks{NoTLVs: true, NoLogoutAnswer: true},
 		smsc.Quirks{Alphabet: smsc.AlphabetLatin1, Numbers: smsc.NumbersPlain}, smsc.Quirks{LongTexts: smsc.LongSAR, ReceiptIDs: smsc.IDHexToDecimal},
-		smsc.Quirks{LongTexts: smsc.LongPayload, ReceiptIDs: smsc.IDDecimalToHex, Fates: map[uint32]smsc.Fate{0x400: smsc.BadSession}})
+		smsc.Quirks{LongTexts: smsc.LongPayload, ReceiptIDs: smsc.IDDecimalToHex, IA5: true, AbsoluteTimes: true, Fates: map[uint32]smsc.Fate{0x400: smsc.BadSession}})
 }
 
 func (s *script) part() smsc.Part {
@@ -121,7 +121,7 @@ func FuzzESME(f *testing.F) {
 			case 0, 1:
 				ref++
 				ready := m.Ready()
-				do := m.Handle(smsc.Submit{Ref: ref, Part: s.part()}, nil)
+				do := m.Handle(smsc.Submit{Ref: ref, Part: s.part(), Now: of(s, time.Time{}, time.Unix(0, 0))}, nil)
 				if ready == 0 { // refused at once, even by a closed session
 					if a, ok := do[0].(smsc.Answered); len(do) != 1 || !ok || a.Ref != ref || a.Outcome.Fate != smsc.BadSession {
 						t.Fatalf("%+v", do)
