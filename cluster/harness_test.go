@@ -108,7 +108,7 @@ func tlsOf(t *testing.T, dir, name string) TLS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := pki.ClientTLS(cert, key, ca)
+	client, err := pki.EachClientTLS(cert, key, ca)
 	if err != nil {
 		t.Fatal(err)
 	}

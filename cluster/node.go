@@ -118,7 +118,7 @@ func Start(cfg Config) (n *Node, err error) {
 func (n *Node) start(rc *remote.Config, kinds []string) (err error) {
 	defer func() {
 		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr)) // protoactor silences it
-		if r := recover(); r != nil {                                             // protoactor's way to say that it cannot listen
+		if r := recover(); r != nil {                                               // protoactor's way to say that it cannot listen
 			err = fmt.Errorf("cluster: node %s: %v", n.cfg.Name, r)
 		}
 	}()

@@ -88,11 +88,11 @@ type (
 		key
 		epoch uint64
 	}
-	leaveDue   struct{ pid *actor.PID }
-	fence      struct{ done chan struct{} } // from the keeper: stop all, then close done
-	stopDue    struct{ done chan struct{} }
-	takeUp     struct{ term uint64 } // from the keeper: a lease runs
-	healed     struct{ key }
+	leaveDue struct{ pid *actor.PID }
+	fence    struct{ done chan struct{} } // from the keeper: stop all, then close done
+	stopDue  struct{ done chan struct{} }
+	takeUp   struct{ term uint64 } // from the keeper: a lease runs
+	healed   struct{ key }
 )
 
 func newPlacement(l *Lookup) *actor.Props {

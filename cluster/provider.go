@@ -111,7 +111,9 @@ func NewProvider(cfg ProviderConfig) *Provider {
 }
 
 // StartMember implements [cluster.ClusterProvider].
-func (p *Provider) StartMember(c *cluster.Cluster) error { return p.start(c, c.GetClusterKinds(), false) }
+func (p *Provider) StartMember(c *cluster.Cluster) error {
+	return p.start(c, c.GetClusterKinds(), false)
+}
 
 // StartClient implements [cluster.ClusterProvider]: the node sees members and is none.
 func (p *Provider) StartClient(c *cluster.Cluster) error { return p.start(c, nil, true) }

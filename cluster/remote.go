@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -25,51 +27,66 @@ import (
 // TLS is how nodes prove to each other who they are. There is no way without: who
 // can speak to a node's actors can do anything.
 type TLS struct {
-	Server *tls.Config // demands and verifies a certificate of who dials
-	Client *tls.Config // has a certificate
+	Server *tls.Config        // demands and verifies a certificate of who dials
+	Client func() *tls.Config // for each connection; has a certificate
 	// Peer refuses a verified certificate of either side that is not of a node of
 	// the cluster, an edge's say.
 	Peer func(*x509.Certificate) error
 }
 
-// configs returns what to accept and to dial with.
-func (t TLS) configs() (server, client *tls.Config, err error) {
+func (t TLS) check() error {
 	if t.Server == nil || t.Client == nil || t.Peer == nil {
-		return nil, nil, errors.New("cluster: nodes speak with mutual TLS only: give a server's and a client's configuration, and who may be a peer")
+		return errors.New("cluster: nodes speak with mutual TLS only: give a server's and a client's configuration, and who may be a peer")
 	}
 	if t.Server.ClientAuth != tls.RequireAndVerifyClientCert {
-		return nil, nil, errors.New("cluster: the server's TLS configuration must require and verify client certificates")
+		return errors.New("cluster: the server's TLS configuration must require and verify client certificates")
 	}
-	return t.checked(t.Server), t.checked(t.Client), nil
+	return nil
 }
 
-func (t TLS) checked(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	earlier := c.VerifyConnection
-	c.VerifyConnection = func(s tls.ConnectionState) error { // at resumed sessions too
-		if earlier != nil {
-			if err := earlier(s); err != nil {
-				return err
-			}
-		}
-		if len(s.PeerCertificates) == 0 {
-			return errors.New("cluster: the peer has no certificate")
-		}
-		if err := t.Peer(s.PeerCertificates[0]); err != nil {
-			return fmt.Errorf("cluster: the peer may not be a node of this cluster: %w", err)
-		}
-		return nil
+func (t TLS) peer(s tls.ConnectionState) error {
+	if len(s.VerifiedChains) == 0 || len(s.PeerCertificates) == 0 {
+		return errors.New("cluster: the peer has no certificate that was verified")
 	}
-	return c
+	if err := t.Peer(s.PeerCertificates[0]); err != nil {
+		return fmt.Errorf("cluster: the peer may not be a node of this cluster: %w", err)
+	}
+	return nil
 }
+
+// dialling takes the files' certificates of the moment for each connection, and
+// looks at who answers.
+type dialling struct {
+	credentials.TransportCredentials
+	t TLS
+}
+
+func (t TLS) dial() credentials.TransportCredentials {
+	return dialling{credentials.NewTLS(t.Client()), t}
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (d dialling) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := credentials.NewTLS(d.t.Client()).ClientHandshake(ctx, authority, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.t.peer(info.(credentials.TLSInfo).State); err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, info, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (d dialling) Clone() credentials.TransportCredentials { return d.t.dial() }
 
 const window = 16 << 20 // octets in flight of a connection: no slow start of gRPC's own
 
 // remoteConfig is protoactor's remote at listen. Its defaults are no keepalive, a
 // connect timeout of 20 s, messages of 4 MB, and a queue of 18 MB per peer.
 func remoteConfig(listen, advertise string, t TLS, log *zap.Logger, dial ...grpc.DialOption) (*remote.Config, error) {
-	server, client, err := t.configs()
-	if err != nil {
+	if err := t.check(); err != nil {
 		return nil, err
 	}
 	host, port, err := hostPort(listen)
@@ -84,16 +101,16 @@ func remoteConfig(listen, advertise string, t TLS, log *zap.Logger, dial ...grpc
 		remote.WithEndpointWriterQueueSize(4096),
 		remote.WithEndpointWriterBatchSize(256),
 		remote.WithServerOptions(
-			grpc.Creds(credentials.NewTLS(server)),
+			grpc.Creds(credentials.NewTLS(t.Server)),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 			grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
 			grpc.MaxRecvMsgSize(64<<20),
-			grpc.StreamInterceptor(recovering(log)),
+			grpc.StreamInterceptor(recovering(t, log)),
 			grpc.UnaryInterceptor(refusing),
 		),
 		remote.WithDialOptions(append([]grpc.DialOption{
-			grpc.WithTransportCredentials(credentials.NewTLS(client)),
+			grpc.WithTransportCredentials(t.dial()),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 3 * time.Second}),
 			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
@@ -108,12 +125,24 @@ func refusing(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (a
 	return nil, status.Error(codes.Unimplemented, "cluster: not offered")
 }
 
-// recovering keeps a peer's octets from ending the process: protoactor panics at
+// recovering refuses peers that are no nodes, and keeps a peer's octets from ending the process: protoactor panics at
 // messages of types that it does not know (those of a newer version, say) and at
 // indices out of range. Such messages are dropped here, and what still panics ends
 // the stream only.
-func recovering(log *zap.Logger) grpc.StreamServerInterceptor {
+func recovering(t TLS, log *zap.Logger) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+		info, ok := peer.FromContext(ss.Context())
+		if !ok {
+			return status.Error(codes.Unauthenticated, "cluster: no peer")
+		}
+		secured, ok := info.AuthInfo.(credentials.TLSInfo)
+		if !ok {
+			return status.Error(codes.Unauthenticated, "cluster: no TLS")
+		}
+		if err := t.peer(secured.State); err != nil {
+			log.Warn("a peer is refused", zap.Stringer("address", info.Addr), zap.Error(err))
+			return status.Error(codes.PermissionDenied, err.Error())
+		}
 		s := &stream{ServerStream: ss, log: log}
 		defer func() {
 			s.unlock()
