@@ -3,7 +3,13 @@ package pgtest
 import (
 	"os/exec"
 	"runtime"
+	"syscall"
 )
+
+// attributes have the server end with the test program, however that ends.
+func attributes(as *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGQUIT}
+}
 
 // keep starts the server and waits for it, on a thread that lives as long: Linux
 // sends the death signal when the starting thread ends.

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package pgtest runs a PostgreSQL server of its own for tests: in a temporary
 // directory, on a free port of the loopback address, with fsync on, until the test
 // program ends. Each test has a database of its own.
@@ -163,8 +165,7 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	c := exec.Command(filepath.Join(s.bin, name), args...)
 	c.Dir = s.dir
 	c.Env = append(os.Environ(), "LC_ALL=C")
-	// It does not outlive the test program.
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Pdeathsig: syscall.SIGQUIT}
+	c.SysProcAttr = attributes(s.as)
 	return c
 }
 

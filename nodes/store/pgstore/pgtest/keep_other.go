@@ -1,0 +1,21 @@
+//go:build unix && !linux
+
+package pgtest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+func attributes(as *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: as}
+}
+
+// keep starts the server and waits for it.
+func (s *Server) keep(c *exec.Cmd, started chan<- error) {
+	err := c.Start()
+	started <- err
+	if err == nil {
+		_ = c.Wait()
+	}
+}
