@@ -19,6 +19,8 @@ const (
 	edgestore = "./nodes/store/edgestore"
 	kv        = "./nodes/store/kv"
 	model     = "./tests/model"
+
+	simulation = "./tests/simulation"
 )
 
 func in(packages ...string) []string { return packages }
@@ -284,5 +286,25 @@ var mutants = []mutant{
 	{
 		"forgotten before Released", "nodes/store/edgestore/rings.go",
 		"\tb.Set(meta(\"released\"), be64(released))\n", "\tb.Set(meta(\"released\"), be64(released+1))\n", in(edgestore), "TestDownMirror",
+	},
+
+	// ---- the same bug in histories of the whole pair
+
+	{
+		"simulated: confirmed before sync", "actors/link/mirrorslot.go",
+		"\t\ts.behavior.Become(s.storing)\n", "\t\ts.behavior.Become(s.storing)\n\t\tctx.Send(ctx.Parent(), &Stored{Seq: seq, After: s.entry.After})\n", in(simulation), "TestHistories$",
+	},
+	{
+		"simulated: the SMSC is answered before sync", "smsc/session/inlet.go",
+		"n.cfg.Journal.Receive(in.Intake, func(err error) { n.root.Send(n.self, received{in, err}) })",
+		"n.cfg.Journal.Receive(in.Intake, func(error) {})\n\tn.root.Send(n.self, received{in, nil})", in(simulation), "TestHistories$",
+	},
+	{
+		"simulated: acknowledged before sync", "nodes/store/kv/kv.go",
+		"return d.inner.Apply(b, pebble.Sync)", "return d.inner.Apply(b, pebble.NoSync)", in(simulation), "TestHistories$",
+	},
+	{
+		"simulated: write without the fence", "nodes/store/hubstore/rings.go",
+		"if r.epoch != r.e.epoch {", "if r.epoch > r.e.epoch {", in(simulation), "TestHistories$",
 	},
 }

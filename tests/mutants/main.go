@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,6 +25,7 @@ func main() {
 	only := flag.String("only", "", "regular expression: only mutants whose name, file or package it matches")
 	list := flag.Bool("list", false, "print their names and do nothing")
 	trust := flag.Bool("trust", false, "do not run the suites without a mutant first")
+	histories := flag.Int("histories", 0, "have the simulation alone look for each, in so many histories, and say in which it was found")
 	within := flag.Duration("within", 3*time.Minute, "bound of one package's tests")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)
@@ -43,7 +45,12 @@ func main() {
 		}
 		return
 	}
-	if err := run(chosen, *within, *trust); err != nil {
+	if *histories > 0 {
+		err = simulate(chosen, *histories, *within)
+	} else {
+		err = run(chosen, *within, *trust)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -96,19 +103,51 @@ func run(chosen []mutant, within time.Duration, trust bool) error {
 	return nil
 }
 
+// simulate has histories of the whole pair look for each mutant. Not all can show
+// there: what an interruption mends, nobody misses.
+func simulate(chosen []mutant, histories int, within time.Duration) error {
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	found, began := 0, time.Now()
+	for _, m := range chosen {
+		overlay, err := m.plant(dir)
+		if err != nil {
+			return err
+		}
+		binary, err := build(dir, overlay, simulation)
+		if err != nil {
+			return err
+		}
+		at := time.Now()
+		_, out, err := tests(binary, simulation, []string{
+			"-test.v", "-test.timeout=" + within.String(), "-test.run=^TestHistories$", "-seeds", strconv.Itoa(histories), "-most", "1",
+		}, within)
+		took, how := time.Since(at).Seconds(), "not in "+strconv.Itoa(histories)
+		switch seed := inHistory.FindStringSubmatch(out); {
+		case seed != nil:
+			found++
+			how = "in history " + seed[1] + ": " + strings.TrimSpace(seed[2]+" "+seed[3])
+		case err != nil:
+			how = "NOT TRIED: " + err.Error()
+		case strings.Contains(out, "panic: "):
+			found++
+			how = "panics or hangs"
+		}
+		fmt.Printf("%-48s %5.1f s  %.150s\n", m.name, took, how)
+	}
+	fmt.Printf("%d mutants, %d found in up to %d histories, %.0f s\n", len(chosen), found, histories, time.Since(began).Seconds())
+	return nil
+}
+
+var inHistory = regexp.MustCompile(`(?m)^\s+sim_test\.go:\d+: seed (\d+): (.*)\n\s+(.*)$`)
+
 // try returns the package and the test that caught m; "": none.
 func (m mutant) try(dir string, within time.Duration) (string, error) {
-	changed, err := m.apply(".")
+	overlay, err := m.plant(dir)
 	if err != nil {
-		return "", err
-	}
-	copied, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
-	original, err := filepath.Abs(m.file)
-	if err != nil {
-		return "", err
-	}
-	paths, err := json.Marshal(map[string]map[string]string{"Replace": {original: copied}})
-	if err := errors.Join(err, os.WriteFile(copied, changed, 0o600), os.WriteFile(overlay, paths, 0o600)); err != nil {
 		return "", err
 	}
 	for _, p := range m.packages {
@@ -121,6 +160,25 @@ func (m mutant) try(dir string, within time.Duration) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// plant writes the changed file, and what tells the compiler of it.
+func (m mutant) plant(dir string) (overlay string, err error) {
+	changed, err := m.apply(".")
+	if err != nil {
+		return "", err
+	}
+	copied := filepath.Join(dir, "changed.go")
+	overlay = filepath.Join(dir, "overlay.json")
+	original, err := filepath.Abs(m.file)
+	if err != nil {
+		return "", err
+	}
+	paths, err := json.Marshal(map[string]map[string]string{"Replace": {original: copied}})
+	if err := errors.Join(err, os.WriteFile(copied, changed, 0o600), os.WriteFile(overlay, paths, 0o600)); err != nil {
+		return "", err
+	}
+	return overlay, nil
 }
 
 // apply returns the changed file.
@@ -143,11 +201,9 @@ var (
 // suite builds a package's tests and runs them until one fails, those that first
 // matches before all; "": all pass.
 func suite(dir, overlay, pkg, first string, within time.Duration) (caught, out string, err error) {
-	binary := filepath.Join(dir, "suite.test")
-	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", binary, "-overlay="+overlay, pkg)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := build.CombinedOutput(); err != nil {
-		return "", "", fmt.Errorf("%s does not build: %w\n%s", pkg, err, said)
+	binary, err := build(dir, overlay, pkg)
+	if err != nil {
+		return "", "", err
 	}
 	args := []string{"-test.v", "-test.failfast", "-test.timeout=" + within.String()}
 	if code, err := os.ReadFile(binary); err == nil && bytes.Contains(code, []byte("rapid.nofailfile")) {
@@ -159,6 +215,16 @@ func suite(dir, overlay, pkg, first string, within time.Duration) (caught, out s
 		}
 	}
 	return tests(binary, pkg, args, within)
+}
+
+func build(dir, overlay, pkg string) (binary string, err error) {
+	binary = filepath.Join(dir, "suite.test")
+	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", binary, "-overlay="+overlay, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s does not build: %w\n%s", pkg, err, said)
+	}
+	return binary, nil
 }
 
 func tests(binary, pkg string, args []string, within time.Duration) (caught, out string, err error) {

@@ -26,6 +26,7 @@ type process struct {
 	pids         []*actor.PID
 	session      *actor.PID // of the link
 	observe      func(*messages.RingState)
+	wake         func() // a hub's: messages wait
 
 	// host has the store and the disk: the process itself, or where a second hub
 	// takes over, what both use.

@@ -364,8 +364,8 @@ func (m *smscSim) receipt(id string, part smsc.Part, msg string, number int) {
 	}
 	submitted := time.Now()
 	latest := 5 * time.Second
-	if m.sim.chance(0.2) {
-		latest = 2 * time.Minute
+	if m.sim.chance(0.1) {
+		latest = time.Minute
 	}
 	for _, state := range states {
 		m.owed++

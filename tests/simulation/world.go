@@ -311,7 +311,7 @@ func (w *world) serve(host *process) {
 		Edge: edgeID, Sends: messages.Ring_DOWN, Supervisor: supervisor, Metrics: link.Nop{}, Log: log, Flush: -1, Jitter: w.dice.Float64,
 	}), "session")
 	buffer = p.spawn(link.NewBuffer(link.BufferConfig{
-		Ring: messages.Ring_DOWN, Slots: w.slots, Journal: rings.Down(), Session: p.session, Metrics: link.Nop{}, Log: log,
+		Ring: messages.Ring_DOWN, Slots: w.slots, Journal: awake{rings.Down(), p}, Session: p.session, Metrics: link.Nop{}, Log: log,
 	}), "buffer")
 	mirror = p.spawn(link.NewMirror(link.MirrorConfig{
 		Ring: messages.Ring_UP, Slots: w.slots, Journal: patient{rings.Up(), p, store.Space}, Session: p.session, Next: router, Metrics: link.Nop{}, Log: log,
@@ -326,6 +326,18 @@ func (w *world) serve(host *process) {
 	for _, person := range w.people {
 		w.look(p, person.name)
 	}
+}
+
+// awake has each hub hear of new messages, as from a shared database: also the one
+// that owns the rings no more.
+type awake struct {
+	journal.Origin
+	process *process
+}
+
+func (o awake) Notify(wake func()) {
+	o.process.wake = wake
+	o.Origin.Notify(wake)
 }
 
 // patient waits for room on the thread, where a store would on a timer of its own:
@@ -545,6 +557,11 @@ func (w *world) acknowledged(l *line, s *submission, a journal.Accepted) {
 	id := hex.EncodeToString(a.ID)
 	w.ids[id] = s.name
 	w.note("accepted %s", s.name)
+	for _, p := range w.hubs {
+		if p != w.hub && p.wake != nil {
+			p.wake()
+		}
+	}
 	w.record(history.Record{
 		Kind: history.Accepted, By: "client/" + l.from.name, Msg: s.name, ID: id, Conn: l.name, To: s.to, Class: int(s.class),
 	})
