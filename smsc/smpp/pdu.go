@@ -217,7 +217,7 @@ func (w *wire) end(dst []byte, c CommandID, s Status) ([]byte, error) {
 		return dst, fmt.Errorf("smpp: %v: %s", c, w.reason)
 	}
 	// A negative response with nothing in it has no body.
-	if s != OK && c.IsResponse() && allZero(w.b[start+headerSize:]) {
+	if s != OK && c.IsResponse() && !w.tlv && allZero(w.b[start+headerSize:]) {
 		w.b = w.b[:start+headerSize]
 	}
 	n := len(w.b) - start

@@ -14,6 +14,7 @@ type wire struct {
 	b       []byte // writing: appended to; reading: the whole PDU
 	off     int    // reading: the next octet
 	writing bool
+	tlv     bool // writing: there was an optional parameter
 
 	strings string // reading: octets from start on, of which all texts are parts
 	start   int
@@ -166,6 +167,7 @@ func (w *wire) shortMessage(v *[]byte) {
 // tlvs is the rest of the PDU.
 func (w *wire) tlvs(v *TLVs) {
 	if w.writing {
+		w.tlv = len(*v) > 0
 		for _, t := range *v {
 			if len(t.Value) > 0xffff {
 				w.fail(RINVPARLEN, "TLV %v has %d octets, the most is 65535", t.Tag, len(t.Value))
