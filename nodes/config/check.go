@@ -26,6 +26,7 @@ var forms = map[string]func(string) (problem, remedy string){
 	"number":  pattern(`^[0-9]{1,20}$`, "is no originator number", "write at most 20 digits without +, in quotes"),
 	"country": pattern(`^[1-9][0-9]{0,2}$`, "is no calling code", "write its digits in quotes, as in \"63\""),
 	"zone":    zone,
+	"peer":    peer,
 	"trunk":   pattern(`^[0-9]{1,3}$`, "is no trunk prefix", "write its digits in quotes, as in \"0\""),
 	"word":    pattern(`^[a-z0-9_]+$`, "is no name of a congestion control", "see sysctl net.ipv4.tcp_available_congestion_control"),
 }
@@ -56,6 +57,13 @@ func dialAddress(text string) (problem, remedy string) {
 		}
 	}
 	return fmt.Sprintf("%q is no address to dial", text), "write host:port, as in hub.example.net:7443"
+}
+
+func peer(text string) (problem, remedy string) {
+	if _, err := conn.ParsePeers([]string{text}); err != nil {
+		return fmt.Sprintf("%q is neither an address nor a network", text), "write 10.0.0.7 or 10.1.0.0/16"
+	}
+	return "", ""
 }
 
 func zone(text string) (problem, remedy string) {
@@ -232,6 +240,7 @@ func (l *loader) checkLocal(e *HubEdge, key string, folders map[string]string) {
 	if other, ok := folders[local.DataDir]; ok {
 		l.fail(key+".local", fmt.Sprintf("data_dir %s is %s too", local.DataDir, other), "give each a folder of its own")
 	}
+	l.checkGossip(local, key)
 	folders[local.DataDir] = "edge " + e.ID + "'s data_dir"
 	e.LocalEdge = local
 }
@@ -303,6 +312,14 @@ func (l *loader) checkBind(protocol string, b *Bind, key string) (submits bool) 
 	if protocol == "cimd2" && l.given(key+".mode") {
 		l.fail(key+".mode", "CIMD2 has no modes", "remove it")
 	}
+	switch {
+	case b.Outbind != "":
+		l.checkOutbind(protocol, b, key)
+	case b.Address == "":
+		l.fail(key+".address", "missing", "give the SMSC's host and port, or outbind: where the SMSC dials us (SMPP)")
+	case len(b.From) > 0 || b.OutbindUser != "" || b.OutbindPassword != "":
+		l.fail(key+".outbind", "missing beside from, outbind_user or outbind_password", "give the port that the SMSC dials, or remove these")
+	}
 	switch password, file := l.given(key+".password"), b.PasswordFile != ""; {
 	case password && file:
 		l.fail(key+".password_file", "password is given too", "keep one of them")
@@ -322,6 +339,23 @@ func (l *loader) checkBind(protocol string, b *Bind, key string) (submits bool) 
 		l.checkBindTLS(b, key+".tls")
 	}
 	return b.Mode != "receiver"
+}
+
+// checkOutbind: a session that the SMSC asks for is a receiver's (SMPP v3.4 §4.1.7).
+func (l *loader) checkOutbind(protocol string, b *Bind, key string) {
+	switch {
+	case protocol != "smpp":
+		l.fail(key+".outbind", "is for smpp", "give address")
+	case b.Address != "":
+		l.fail(key+".outbind", "address is given too", "keep the one who dials: address where we do, outbind where the SMSC does")
+	case l.given(key+".mode") && b.Mode != "receiver":
+		l.fail(key+".mode", "what an outbind asks for is a receiver", "remove it, and add a bind with an address and mode: transmitter")
+	case b.TLS != nil:
+		l.fail(key+".tls", "outbind has none", "remove it, or end TLS before this port")
+	case len(b.From) == 0:
+		l.fail(key+".from", "missing", `name who may dial, as in from: ["10.0.0.7", "10.1.0.0/16"]`)
+	}
+	b.Mode = "receiver"
 }
 
 // checkAccount applies the sizes of the protocols' fields: SMPP v3.4 §5.2, CIMD2's

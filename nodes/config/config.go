@@ -24,6 +24,7 @@ type Hub struct {
 	Store    Store            `yaml:"store"`
 	Edges    []HubEdge        `yaml:"edges"`
 	Cluster  *Cluster         `yaml:"cluster"` // nil: a hub alone
+	Gossip   *HubGossip       `yaml:"gossip"`  // with edges over the WAN; nil: none
 	Limits   Limits           `yaml:"limits"`
 	Events   EventRetention   `yaml:"events"`   // what streams can go back to
 	Messages MessageRetention `yaml:"messages"` // histories of messages that are final
@@ -130,17 +131,18 @@ type Log struct {
 
 // Edge is edge.yaml.
 type Edge struct {
-	ID      string   `yaml:"id" need:"give the edge its id, the name in its certificate (ringway pki edge DIR ID)" form:"name"`
-	DataDir string   `yaml:"data_dir" default:"edge-data" form:"path"`
-	Hubs    []string `yaml:"hubs" form:"address"` // tried in this order
-	Link    EdgeLink `yaml:"link"`
-	HTTP    EdgeHTTP `yaml:"http"`
-	SMSC    SMSC     `yaml:"smsc"`
-	Ring    Ring     `yaml:"ring"` // up
-	Spill   Spill    `yaml:"spill"`
-	Retry   Retry    `yaml:"retry"`
-	Log     Log      `yaml:"log"`
-	Disk    Disk     `yaml:"disk"`
+	ID      string      `yaml:"id" need:"give the edge its id, the name in its certificate (ringway pki edge DIR ID)" form:"name"`
+	DataDir string      `yaml:"data_dir" default:"edge-data" form:"path"`
+	Hubs    []string    `yaml:"hubs" form:"address"` // tried in this order
+	Link    EdgeLink    `yaml:"link"`
+	HTTP    EdgeHTTP    `yaml:"http"`
+	SMSC    SMSC        `yaml:"smsc"`
+	Gossip  *EdgeGossip `yaml:"gossip"` // nil: none
+	Ring    Ring        `yaml:"ring"`   // up
+	Spill   Spill       `yaml:"spill"`
+	Retry   Retry       `yaml:"retry"`
+	Log     Log         `yaml:"log"`
+	Disk    Disk        `yaml:"disk"`
 }
 
 // EdgeLink is how the edge dials its hub.
@@ -204,14 +206,18 @@ type Refused struct {
 
 // Bind is one login at the SMSC.
 type Bind struct {
-	Address      string   `yaml:"address" need:"give the SMSC's host and port" form:"address"`
-	User         string   `yaml:"user" need:"give the user (SMPP: system_id) that the operator assigned"`
-	Password     string   `yaml:"password"`
-	PasswordFile string   `yaml:"password_file" form:"path"` // its content, without the end of line, becomes Password
-	SystemType   string   `yaml:"system_type"`               // SMPP only
-	Sessions     int      `yaml:"sessions" default:"1" range:"1..64"`
-	Mode         string   `yaml:"mode" default:"transceiver" oneof:"transceiver|transmitter|receiver"` // SMPP only
-	TLS          *BindTLS `yaml:"tls"`                                                                 // nil: plain TCP
+	Address         string   `yaml:"address" form:"address"` // the SMSC's host and port
+	Outbind         string   `yaml:"outbind" form:"listen"`  // SMPP, instead of Address: the SMSC dials this port of ours
+	From            []string `yaml:"from" form:"peer"`       // with Outbind: who may
+	OutbindUser     string   `yaml:"outbind_user"`           // that the SMSC's outbind must name, with OutbindPassword; both empty: any
+	OutbindPassword string   `yaml:"outbind_password"`
+	User            string   `yaml:"user" need:"give the user (SMPP: system_id) that the operator assigned"`
+	Password        string   `yaml:"password"`
+	PasswordFile    string   `yaml:"password_file" form:"path"` // its content, without the end of line, becomes Password
+	SystemType      string   `yaml:"system_type"`               // SMPP only
+	Sessions        int      `yaml:"sessions" default:"1" range:"1..64"`
+	Mode            string   `yaml:"mode" default:"transceiver" oneof:"transceiver|transmitter|receiver"` // SMPP only
+	TLS             *BindTLS `yaml:"tls"`                                                                 // nil: plain TCP
 }
 
 // BindTLS names the PEM files of a session over TLS.

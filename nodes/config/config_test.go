@@ -373,6 +373,16 @@ func TestBinds(t *testing.T) {
 	for _, c := range []struct{ protocol, bind, key, says string }{
 		{"smpp", `- {address: "a:1", user: u, password: ninechars}`, "smsc.binds[0].password", "has 9 octets, but SMPP carries at most 8"},
 		{"smpp", `- {address: "a:1", user: u, password: eightchr}`, "", ""},
+		{"smpp", `- {user: u, password: p}`, "smsc.binds[0].address", "or outbind"},
+		{"smpp", `- {outbind: ":2776", from: ["10.0.0.7", "10.1.0.0/16"], user: u, password: p}
+    - {address: "a:1", user: u, password: p, mode: transmitter}`, "", ""},
+		{"smpp", `- {outbind: ":2776", from: ["10.0.0.7"], user: u, password: p}`, "smsc.binds", "all are receivers"},
+		{"smpp", `- {outbind: ":2776", user: u, password: p}`, "smsc.binds[0].from", "name who may dial"},
+		{"smpp", `- {outbind: ":2776", from: [globe], user: u, password: p}`, "smsc.binds[0].from[0]", "neither an address nor a network"},
+		{"smpp", `- {outbind: ":2776", from: ["10.0.0.7"], user: u, password: p, mode: transmitter}`, "smsc.binds[0].mode", "receiver"},
+		{"smpp", `- {outbind: ":2776", address: "a:1", user: u, password: p}`, "smsc.binds[0].outbind", "given too"},
+		{"smpp", `- {address: "a:1", from: ["10.0.0.7"], user: u, password: p}`, "smsc.binds[0].outbind", "missing beside from"},
+		{"cimd2", `- {outbind: ":2776", from: ["10.0.0.7"], user: u, password: p}`, "smsc.binds[0].outbind", "is for smpp"},
 		{"cimd2", `- {address: "a:1", user: u, password: ninechars}`, "", ""},
 		{"smpp", `- {address: "a:1", user: u, password_file: secret}`, "smsc.binds[0].password_file", "has 13 octets"},
 		{"smpp", `- {address: "a:1", user: sixteen-letters-, password: p}`, "smsc.binds[0].user", "at most 15"},

@@ -30,6 +30,7 @@ import (
 	"github.com/ringway-im/ringway/nodes/store/kv"
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/cimd2"
+	"github.com/ringway-im/ringway/smsc/conn"
 	"github.com/ringway-im/ringway/smsc/session"
 	"github.com/ringway-im/ringway/smsc/smpp"
 )
@@ -69,9 +70,10 @@ type Edge struct {
 	dialer     *actor.Props
 	kv         kv.Options
 
-	store   *edgestore.Store
-	lm      link.Metrics
-	rejoins chan *messages.Rejoin
+	store    *edgestore.Store
+	outbinds map[int]*conn.Listener
+	lm       link.Metrics
+	rejoins  chan *messages.Rejoin
 
 	mu      sync.Mutex // of what follows
 	system  *actor.ActorSystem
@@ -128,6 +130,9 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 			return nil, errors.Join(err, e.store.Close())
 		}
 	}
+	if err := e.listen(); err != nil {
+		return nil, errors.Join(err, e.unlisten(), e.store.Close())
+	}
 	if e.system == nil {
 		e.system = actor.NewActorSystem(actorlog.To(e.log))
 	}
@@ -173,7 +178,7 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Metrics: e.smsc, Logger: e.log,
 	}))
 	outlet := session.NewOutlet(session.OutletConfig{
-		SMSC: cfg.SMSC.Name, Sessions: sessions(cfg.SMSC, protocol), Inlet: inlet, Journal: e.store,
+		SMSC: cfg.SMSC.Name, Sessions: sessions(cfg.SMSC, protocol, e.outbinds), Inlet: inlet, Journal: e.store,
 		Window: cfg.SMSC.Window, Rate: cfg.SMSC.Rate, Unknown: session.Unknown(cfg.SMSC.Unknown),
 		Validity: cfg.SMSC.Validity, Receipts: cfg.SMSC.Receipts, ReceiptsAfter: 24 * time.Hour,
 		Encoding: encoding(cfg.SMSC.Protocol, cfg.SMSC.Quirks), Throttle: session.Backoff(cfg.SMSC.Throttle),
@@ -262,7 +267,14 @@ func (e *Edge) Close() error {
 		e.system.Shutdown()
 	}
 	close(e.closed)
-	return e.store.Close()
+	return errors.Join(e.unlisten(), e.store.Close())
+}
+
+func (e *Edge) unlisten() (err error) {
+	for _, l := range e.outbinds {
+		err = errors.Join(err, l.Close())
+	}
+	return err
 }
 
 // stopActors stops what start started.

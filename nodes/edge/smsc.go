@@ -2,7 +2,10 @@ package edge
 
 import (
 	"fmt"
+	"net"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/smsc"
@@ -53,7 +56,7 @@ func Check(cfg config.Edge) error {
 	for i, b := range cfg.SMSC.Binds {
 		one := cfg.SMSC
 		one.Binds = []config.Bind{b}
-		for _, s := range sessions(one, protocol) {
+		for _, s := range sessions(one, protocol, nil) {
 			if err := protocol.Check(s.Machine); err != nil {
 				return &config.Error{Key: fmt.Sprintf("smsc.binds[%d]", i), Problem: err.Error()}
 			}
@@ -62,8 +65,32 @@ func Check(cfg config.Edge) error {
 	return nil
 }
 
+// listen opens the ports that the SMSC dials, by their place among the binds.
+func (e *Edge) listen() error {
+	e.outbinds = map[int]*conn.Listener{}
+	for i, b := range e.cfg.SMSC.Binds {
+		if b.Outbind == "" {
+			continue
+		}
+		from, err := conn.ParsePeers(b.From)
+		if err != nil {
+			return fmt.Errorf("edge: smsc.binds[%d].from: %w", i, err)
+		}
+		l, err := conn.Listen(b.Outbind, from)
+		if err != nil {
+			return fmt.Errorf("edge: smsc.binds[%d].outbind: %w", i, err)
+		}
+		l.Refuse = func(peer net.Addr, why error) {
+			e.log.Warn("hung up on a connection to the outbind port", zap.Stringer("peer", peer), zap.Error(why))
+		}
+		e.outbinds[i] = l
+		go l.Serve()
+	}
+	return nil
+}
+
 // sessions lists the logins at the SMSC. Their names stand in the journal.
-func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
+func sessions(cfg config.SMSC, protocol smsc.Protocol, outbinds map[int]*conn.Listener) []session.Config {
 	var all []session.Config
 	zone, _ := config.ParseZone(cfg.Zone) // read when the configuration was
 	if zone == nil && cfg.Quirks.AbsoluteTimes {
@@ -74,18 +101,25 @@ func sessions(cfg config.SMSC, protocol smsc.Protocol) []session.Config {
 		if b.TLS != nil {
 			dial = conn.TLSDialer(b.Address, conn.TLS(*b.TLS))
 		}
+		address, redial, dialTimeout := b.Address, session.Backoff(cfg.Redial), 10*time.Second
+		if l := outbinds[i]; l != nil {
+			dial, redial, dialTimeout = l.Dial, session.Backoff{First: 10 * time.Millisecond, Max: time.Second}, 24*time.Hour
+		}
+		if b.Outbind != "" {
+			address = "outbind at " + b.Outbind
+		}
 		for k := range b.Sessions {
 			all = append(all, session.Config{
-				Name: fmt.Sprintf("%s-%d-%d", cfg.Name, i+1, k+1), Address: b.Address, Protocol: protocol,
+				Name: fmt.Sprintf("%s-%d-%d", cfg.Name, i+1, k+1), Address: address, Protocol: protocol,
 				Machine: smsc.Config{
 					User: b.User, Password: b.Password, Mode: b.Mode, SystemType: b.SystemType,
 					Window: cfg.Window, Poll: cfg.Receive == "poll", PollEvery: cfg.PollEvery,
 					KeepAlive: cfg.KeepAlive, ResponseTimeout: cfg.ResponseTimeout,
 					LoginTimeout: cfg.LoginTimeout, LogoutTimeout: cfg.LogoutTimeout, DefaultValidity: cfg.Validity,
-					Quirks: quirks(cfg.Quirks),
+					Quirks: quirks(cfg.Quirks), OutbindUser: b.OutbindUser, OutbindPassword: b.OutbindPassword,
 				},
-				Dial: dial, DialTimeout: 10 * time.Second, Zone: zone,
-				Redial: session.Backoff(cfg.Redial), RedialSlow: session.Backoff(cfg.Refused),
+				Dial: dial, DialTimeout: dialTimeout, Accepts: b.Outbind != "", Zone: zone,
+				Redial: redial, RedialSlow: session.Backoff(cfg.Refused),
 			})
 		}
 	}

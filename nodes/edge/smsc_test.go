@@ -62,7 +62,7 @@ func TestSessions(t *testing.T) {
 			{Address: "b:2", User: "v", Sessions: 1},
 		},
 	}
-	all := sessions(cfg, smpp.Protocol)
+	all := sessions(cfg, smpp.Protocol, nil)
 	if len(all) != 3 || all[0].Name != "globe-1-1" || all[1].Name != "globe-1-2" || all[2].Name != "globe-2-1" || all[2].Address != "b:2" {
 		t.Fatalf("%+v", all)
 	}
@@ -83,11 +83,11 @@ func TestSessions(t *testing.T) {
 		t.Errorf("zone %v", all[0].Zone)
 	}
 	cfg.Zone = ""
-	if zone := sessions(cfg, smpp.Protocol)[0].Zone; zone != time.UTC {
+	if zone := sessions(cfg, smpp.Protocol, nil)[0].Zone; zone != time.UTC {
 		t.Errorf("dates go in %v", zone)
 	}
 	cfg.Quirks.AbsoluteTimes = false
-	if zone := sessions(cfg, smpp.Protocol)[0].Zone; zone != nil {
+	if zone := sessions(cfg, smpp.Protocol, nil)[0].Zone; zone != nil {
 		t.Errorf("nobody has said that the SMSC's zone is %v", zone)
 	}
 	if all[0].Redial != (session.Backoff{First: 6, Max: 7}) || all[0].RedialSlow != (session.Backoff{First: 8, Max: 9}) {

@@ -20,8 +20,10 @@ type Config struct {
 	Address  string // for logs
 	Protocol smsc.Protocol
 	Machine  smsc.Config
-	// Dial opens the socket: conn.Dialer(Address), say.
+	// Dial opens the socket: conn.Dialer(Address), say. With Accepts it waits for the
+	// SMSC, which dials and says by an outbind whom it wants (SMPP).
 	Dial        func(ctx context.Context) (net.Conn, error)
+	Accepts     bool
 	DialTimeout time.Duration
 	// Zone is that of the SMSC's clock, for what is said as a date; nil: not known.
 	Zone       *time.Location
@@ -140,7 +142,7 @@ func (s *session) Receive(ctx actor.Context) {
 		}
 	case conn.Opened:
 		if m.Conn == s.conn {
-			s.handle(ctx, smsc.Connected{})
+			s.handle(ctx, smsc.Connected{Accepted: s.cfg.Accepts})
 		}
 	case conn.Packet:
 		s.onPacket(ctx, m)
