@@ -13,6 +13,9 @@ import (
 // errDraining is why a hub is not ready.
 var errDraining = errors.New("hub: draining: it gives what it has to other hubs")
 
+// ErrNobody: there is no other hub to give anything to.
+var ErrNobody = cluster.ErrNobody
+
 // Drain gives all that this hub has to the other hubs of the cluster, and ends its
 // streams once that is done, so that their clients come to another: they miss nothing,
 // because another hub has the rings and the store is the same. It goes on answering
@@ -29,7 +32,7 @@ func (h *Hub) Drain(ctx context.Context) error {
 	h.setReady("drain", errDraining)
 	h.log.Info("draining")
 	err := node.Drain(ctx)
-	if errors.Is(err, cluster.ErrNobody) {
+	if errors.Is(err, ErrNobody) {
 		return h.stay(err)
 	}
 	h.mu.Lock()

@@ -18,7 +18,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -73,7 +72,7 @@ func WithFilter(filter func(ctx context.Context, s *Submission) error) Option {
 func WithActorSystem(system *actor.ActorSystem) Option { return func(h *Hub) { h.system = system } }
 
 // WithSessionKey sets what signs logins; default session.key in data_dir, made
-// if absent. Hubs that share a store share it too.
+// if absent. Hubs that share a store share the one of the first of them.
 func WithSessionKey(key []byte) Option { return func(h *Hub) { h.sessions.key = key } }
 
 // WithPasswordCost sets bcrypt's cost; default 10, some 60 ms of one core.
@@ -146,13 +145,6 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if h.adminToken, err = secretFile(cfg.Admin.TokenFile, h.log); err != nil {
 		return nil, fmt.Errorf("hub: admin.token_file: %w", err)
 	}
-	if h.sessions.key == nil {
-		key, err := secretFile(filepath.Join(cfg.DataDir, "session.key"), h.log)
-		if err != nil {
-			return nil, fmt.Errorf("hub: session key: %w", err)
-		}
-		h.sessions.key = []byte(key)
-	}
 	h.name = nameOf(cfg)
 	if h.noPassword, err = bcrypt.GenerateFromPassword([]byte(rand.Text()), h.passwordCost); err != nil {
 		return nil, fmt.Errorf("hub: password cost: %w", err)
@@ -164,6 +156,11 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if h.store == nil {
 		if h.store, err = h.openStore(); err != nil {
 			return nil, err
+		}
+	}
+	if h.sessions.key == nil {
+		if h.sessions.key, err = h.sessionKey(); err != nil {
+			return nil, errors.Join(fmt.Errorf("hub: session key: %w", err), h.store.Close())
 		}
 	}
 	if cfg.Cluster != nil {
@@ -314,6 +311,9 @@ func (h *Hub) failed(err error) error {
 
 // Name of this hub.
 func (h *Hub) Name() string { return h.name }
+
+// System is where the hub's actors live.
+func (h *Hub) System() *actor.ActorSystem { return h.system }
 
 // Limits that are in force.
 func (h *Hub) Limits() config.Limits { return h.cfg.Limits }

@@ -103,7 +103,7 @@ func clusterTLS(files config.TLS) (t cluster.TLS, err error) {
 	if t.Server, err = pki.ServerTLS(files.Cert, files.Key, files.CA); err != nil {
 		return t, err
 	}
-	if t.Client, err = pki.ClientTLS(files.Cert, files.Key, files.CA); err != nil {
+	if t.Client, err = pki.EachClientTLS(files.Cert, files.Key, files.CA); err != nil {
 		return t, err
 	}
 	t.Peer = func(cert *x509.Certificate) error {

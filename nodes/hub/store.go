@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/ringway-im/ringway/actors/journal"
@@ -53,6 +54,20 @@ func (h *Hub) openShared() (journal.Hub, error) {
 			}
 		},
 	})
+}
+
+// sessionKey is what signs logins: of this hub, or of all hubs that share the store.
+func (h *Hub) sessionKey() ([]byte, error) {
+	key, err := secretFile(filepath.Join(h.cfg.DataDir, "session.key"), h.log)
+	shared, ok := h.store.(interface {
+		Secret(ctx context.Context, name string, fresh []byte) ([]byte, error)
+	})
+	if err != nil || !ok {
+		return []byte(key), err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectWithin)
+	defer cancel()
+	return shared.Secret(ctx, "session.key", []byte(key))
 }
 
 func (h *Hub) slots(edge string) uint32 {

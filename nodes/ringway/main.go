@@ -34,6 +34,7 @@ type cli struct {
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
 	Text    textCmd    `cmd:"" help:"Look at texts."`
 	PKI     pkiCmd     `cmd:"" name:"pki" help:"Make the link's certificates."`
+	Store   storeGroup `cmd:"" help:"Move what a hub has stored."`
 	History historyCmd `cmd:"" name:"check-history" help:"Decide from records of what clients, hub, edge and SMSC saw whether the promise was kept."`
 	Version bool       `help:"Print the version."`
 }

@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	postgres := filepath.Join(dir, "postgres.yaml")
-	if err := os.WriteFile(postgres, []byte("store: {driver: postgres, dsn: 'postgres://x'}\n"), 0o600); err != nil {
+	if err := os.WriteFile(postgres, []byte("store: {driver: postgres, dsn: 'postgres://127.0.0.1:1/x?sslmode=disable'}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	local := filepath.Join(dir, "local.yaml")
@@ -61,7 +61,7 @@ func TestRun(t *testing.T) {
 		{"demo --protocol ucp", 2, "", "must be one of"},
 		{"hub", 2, "", "--config"},
 		{"config check --hub " + postgres, 0, "postgres.yaml: good", ""},
-		{"hub --config " + postgres, 2, "", "postgres.yaml: store.driver: this release has no postgres store"},
+		{"hub --config " + postgres, 1, "", "check store.dsn"},
 	}
 	for _, tt := range tests {
 		var out, errs bytes.Buffer

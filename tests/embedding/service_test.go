@@ -1,0 +1,108 @@
+// Package embedding shows how another program has a hub inside its own process, and
+// several of them as a cluster: docs/embedding.md goes through it.
+package embedding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/ringway-im/ringway/nodes/hub"
+)
+
+// Service is a program of somebody's own: it answers messages to the user "clock", say,
+// by an actor. The hub runs in its process and in its actor system.
+type Service struct {
+	Hub    *hub.Hub
+	Answer *actor.PID
+
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// Start starts the hub, makes the service's user, and has its actor answer.
+func Start(cfg hub.Config, user string, answer func(text string) string, options ...hub.Option) (*Service, error) {
+	system := actor.NewActorSystem()
+	h, err := hub.New(cfg, append(options, hub.WithActorSystem(system))...)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Service{Hub: h, cancel: cancel, ended: make(chan error, 1)}
+	if err := h.Start(); err != nil {
+		cancel()
+		return nil, errors.Join(err, h.Close())
+	}
+	go func() { s.ended <- h.Run(ctx) }()
+	if _, err := h.PutUser(ctx, user, "a password of its own"); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	s.Answer = system.Root.Spawn(NewAnswerer(user, answer, Outgoing(h)))
+	return s, s.listen(user)
+}
+
+// listen passes the user's messages to the actor: a subscription is all it takes.
+func (s *Service) listen(user string) error {
+	sub, err := s.Hub.Subscribe(user, hub.SubscribeOptions{Device: "service"})
+	if err != nil {
+		return err
+	}
+	root := s.Hub.System().Root
+	go func() {
+		for batch := range sub.C {
+			for _, e := range batch {
+				if e.State == 0 { // a message, not a state of one
+					root.Send(s.Answer, Question{ID: e.ID, From: e.From, Text: e.Text})
+				}
+			}
+			sub.More()
+		}
+	}()
+	return nil
+}
+
+// Stop gives what this hub has to the others, and ends it.
+func (s *Service) Stop() error {
+	if err := s.Hub.Drain(context.Background()); err != nil && !errors.Is(err, hub.ErrNobody) {
+		return err
+	}
+	s.cancel()
+	return <-s.ended
+}
+
+// What the service's actor takes and gives.
+type (
+	Question struct {
+		ID         []byte
+		From, Text string
+	}
+	Reply struct {
+		To, Text string
+		Question []byte // its id: the reply's ref, so that it is sent once
+	}
+)
+
+// NewAnswerer answers each question by a function; replies go to out.
+func NewAnswerer(user string, answer func(text string) string, out func(user string, r Reply)) *actor.Props {
+	return actor.PropsFromFunc(func(ctx actor.Context) {
+		if q, ok := ctx.Message().(Question); ok && strings.TrimSpace(q.Text) != "" {
+			out(user, Reply{To: q.From, Text: answer(q.Text), Question: q.ID})
+		}
+	})
+}
+
+// Outgoing sends replies through the hub, and marks the question as received once the
+// reply is durable: a service that dies in between is asked again, and says the same.
+func Outgoing(h *hub.Hub) func(user string, r Reply) {
+	return func(user string, r Reply) {
+		s := hub.Submission{From: user, To: r.To, Text: r.Text, Ref: fmt.Sprintf("re-%x", r.Question)}
+		h.Submit(context.Background(), s, func(_ hub.Accepted, err error) {
+			if err == nil {
+				h.MarkReceived(user, "service", r.Question, func(error) {})
+			}
+		})
+	}
+}
