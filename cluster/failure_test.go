@@ -29,7 +29,6 @@ func TestNodeDies(t *testing.T) {
 	w.placed(nodes[0], "ring", ids)
 	w.record.ended("hub-3") // what its grains do from now on is of no interest: they are to be dead
 	nodes[2].crash()
-	w.names[nodes[2].GossipAddress()] = ""
 	start := time.Now()
 	for _, id := range ids {
 		if at, err := w.request(nodes[0], "ring", id, within); err != nil || at == "hub-3" {
@@ -105,7 +104,7 @@ func TestPartition(t *testing.T) {
 			w.everywhere(nodes[0], "ring", ids)
 			took := time.Since(start)
 			t.Logf("well again %v after healing", took)
-			if took > 10*time.Second {
+			if took > slow*10*time.Second {
 				t.Error("that is more than 10 s")
 			}
 		})

@@ -24,16 +24,9 @@ import (
 )
 
 const (
-	testTTL = time.Second
-	within  = 20 * time.Second // for what takes a few seconds on a loaded machine
+	testTTL = slow * time.Second
+	within  = slow * 20 * time.Second // for what takes a few seconds on a loaded machine
 )
-
-func long(t *testing.T) {
-	t.Helper()
-	if os.Getenv("RINGWAY_LONG") != "1" {
-		t.Skip("it takes long: set RINGWAY_LONG=1")
-	}
-}
 
 // eventually polls until cond says nothing.
 func eventually(t *testing.T, what string, cond func() error) time.Duration {
@@ -126,7 +119,7 @@ func (w *world) config(name string, join ...string) Config {
 		TLS: tlsOf(w.t, w.dir, "hub"), Leases: w.leases, LeaseTTL: testTTL, Kinds: w.kinds(name), Log: w.log.Named(name),
 		Attributes: map[string]string{"link": name + ":7001"},
 		tune: func(c *memberlist.Config) {
-			c.ProbeInterval, c.ProbeTimeout, c.GossipInterval = 100*time.Millisecond, 80*time.Millisecond, 40*time.Millisecond
+			c.ProbeInterval, c.ProbeTimeout, c.GossipInterval = slow*150*time.Millisecond, slow*120*time.Millisecond, slow*40*time.Millisecond
 			c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 2
 			c.Transport = lossy{c.Transport.(memberlist.NodeAwareTransport), w, name}
 		},

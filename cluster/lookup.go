@@ -12,6 +12,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/cluster"
 	"github.com/asynkron/protoactor-go/eventstream"
+	"github.com/asynkron/protoactor-go/remote"
 	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/actors/journal"
@@ -85,11 +86,15 @@ type Lookup struct {
 
 	state   atomic.Pointer[state]
 	local   sync.Map // key: *actor.PID of a grain that runs here
-	remote  sync.Map // key: *actor.PID of one that runs elsewhere, as far as is known
+	away    sync.Map // key: *actor.PID of one that runs elsewhere, as far as is known
 	cached  atomic.Int64
 	grains  atomic.Int64 // not yet released
 	started sync.Once
 	stopped sync.Once
+
+	mu       sync.Mutex
+	subBreak *eventstream.Subscription
+	breaks   map[string]chan struct{} // by address: closed when the connection breaks
 }
 
 // state is the view as of now; changed is closed when it is not.
@@ -110,7 +115,7 @@ func NewLookup(cfg LookupConfig) *Lookup {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
-	l := &Lookup{cfg: cfg, log: cfg.Log, kinds: map[string]Kind{}}
+	l := &Lookup{cfg: cfg, log: cfg.Log, kinds: map[string]Kind{}, breaks: map[string]chan struct{}{}}
 	for _, k := range cfg.Kinds {
 		l.kinds[k.Name] = k
 	}
@@ -132,13 +137,43 @@ func (l *Lookup) Setup(c *cluster.Cluster, _ []string, _ bool) {
 			l.onView(v)
 		}
 	})
+	l.subBreak = l.system.EventStream.Subscribe(func(event any) {
+		if e, ok := event.(*remote.EndpointTerminatedEvent); ok {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if broken, ok := l.breaks[e.Address]; ok {
+				close(broken)
+				delete(l.breaks, e.Address)
+			}
+		}
+	})
+}
+
+// unsubscribe lets go of the event stream.
+func (l *Lookup) unsubscribe() {
+	for _, sub := range []*eventstream.Subscription{l.sub, l.subBreak} {
+		if sub != nil {
+			l.system.EventStream.Unsubscribe(sub)
+		}
+	}
+}
+
+// broken is closed when the connection to address breaks: what was on its way there
+// is lost then, and protoactor tells nobody.
+func (l *Lookup) broken(address string) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.breaks[address] == nil {
+		l.breaks[address] = make(chan struct{})
+	}
+	return l.breaks[address]
 }
 
 // onView comes on one goroutine at a time.
 func (l *Lookup) onView(v *View) {
 	old := l.state.Swap(&state{v.Members, make(chan struct{})})
 	close(old.changed)
-	l.remote.Range(func(k, pid any) bool {
+	l.away.Range(func(k, pid any) bool {
 		l.forget(k.(key), pid.(*actor.PID))
 		return true
 	})
@@ -163,9 +198,7 @@ func selfOf(members []Member, id string) string {
 // lease is ended. A second call does nothing.
 func (l *Lookup) Shutdown() {
 	l.stopped.Do(func() {
-		if l.sub != nil {
-			l.system.EventStream.Unsubscribe(l.sub)
-		}
+		l.unsubscribe()
 		if l.keeper != nil {
 			l.keeper.close()
 		}
@@ -178,7 +211,7 @@ func (l *Lookup) Shutdown() {
 // abandon ends it without a word to grains or store, as a crash would.
 func (l *Lookup) abandon() {
 	l.stopped.Do(func() {
-		l.system.EventStream.Unsubscribe(l.sub)
+		l.unsubscribe()
 		l.keeper.abandon()
 		_ = l.system.Root.StopFuture(l.placement).Wait()
 	})
@@ -249,7 +282,7 @@ func (l *Lookup) Locate(ctx context.Context, kind, identity string) (*actor.PID,
 		if pid, ok := l.Local(kind, identity); ok {
 			return pid, nil
 		}
-		if pid, ok := l.remote.Load(k); ok {
+		if pid, ok := l.away.Load(k); ok {
 			return pid.(*actor.PID), nil
 		}
 		now := l.state.Load()
@@ -283,12 +316,12 @@ func (l *Lookup) askOwner(ctx context.Context, now *state, m Member, k key) *act
 	}
 	if l.state.Load() == now { // else it may have moved
 		if l.cached.Load() > mostCached {
-			l.remote.Range(func(k, pid any) bool {
+			l.away.Range(func(k, pid any) bool {
 				l.forget(k.(key), pid.(*actor.PID))
 				return true
 			})
 		}
-		if _, had := l.remote.Swap(k, a.Pid); !had {
+		if _, had := l.away.Swap(k, a.Pid); !had {
 			l.cached.Add(1)
 		}
 		l.system.Root.Send(l.placement, watchRemote{k, a.Pid})
@@ -308,7 +341,7 @@ func activation(k key, isForwarded bool) *cluster.ActivationRequest {
 
 // forget drops pid from the caches of this package and of protoactor.
 func (l *Lookup) forget(k key, pid *actor.PID) {
-	if cached, ok := l.remote.Load(k); ok && cached.(*actor.PID).Equal(pid) && l.remote.CompareAndDelete(k, cached) {
+	if cached, ok := l.away.Load(k); ok && cached.(*actor.PID).Equal(pid) && l.away.CompareAndDelete(k, cached) {
 		l.cached.Add(-1)
 	}
 	l.cluster.PidCache.RemoveByValue(k.identity, k.kind, pid)
@@ -316,11 +349,11 @@ func (l *Lookup) forget(k key, pid *actor.PID) {
 
 var (
 	errDeadLetter = errors.New("cluster: nobody took the request")
-	errChanged    = errors.New("cluster: the members have changed")
+	errBroken     = errors.New("cluster: there will be no answer")
 )
 
-// request waits for an answer until within has passed, ctx ends or changed is closed.
-func request(ctx context.Context, system *actor.ActorSystem, to *actor.PID, message any, within time.Duration, changed <-chan struct{}) (any, error) {
+// request waits for an answer until within has passed, ctx ends or broken is closed.
+func request(ctx context.Context, system *actor.ActorSystem, to *actor.PID, message any, within time.Duration, broken <-chan struct{}) (any, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		within = min(within, max(time.Until(deadline), time.Millisecond))
 	}
@@ -332,17 +365,22 @@ func request(ctx context.Context, system *actor.ActorSystem, to *actor.PID, mess
 	future := system.Root.RequestFuture(to, message, within)
 	go func() {
 		answer, err := future.Result()
+		if errors.Is(err, actor.ErrDeadLetter) {
+			err = errDeadLetter
+		}
 		done <- result{answer, err}
 	}()
 	select {
 	case r := <-done:
-		if errors.Is(r.err, actor.ErrDeadLetter) {
-			return nil, errDeadLetter
-		}
 		return r.answer, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-changed:
-		return nil, errChanged
+	case <-broken:
+		select {
+		case r := <-done: // it came before
+			return r.answer, r.err
+		default:
+			return nil, errBroken
+		}
 	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/grpclog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ringway-im/ringway/actors/journal"
@@ -117,13 +114,12 @@ func Start(cfg Config) (n *Node, err error) {
 
 func (n *Node) start(rc *remote.Config, kinds []string) (err error) {
 	defer func() {
-		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr)) // protoactor silences it
-		if r := recover(); r != nil {                                               // protoactor's way to say that it cannot listen
+		if r := recover(); r != nil { // protoactor's way to say that it cannot listen
 			err = fmt.Errorf("cluster: node %s: %v", n.cfg.Name, r)
 		}
 	}()
 	n.cluster = cluster.New(n.system, cluster.Configure(n.cfg.Cluster, asMember{n.provider, kinds}, n.lookup, rc))
-	n.cluster.StartClient() // see asMember
+	startCluster(n.cluster) // panics, too, when the lookup or the provider cannot start
 	return nil
 }
 
@@ -166,9 +162,9 @@ func (n *Node) Locate(ctx context.Context, kind, identity string) (*actor.PID, e
 	return n.lookup.Locate(ctx, kind, identity)
 }
 
-// ErrUnknown says that a node left the cluster while it had a request: whether that
-// was carried out is unknown.
-var ErrUnknown = errors.New("cluster: the node that had the request is gone")
+// ErrUnknown says that the connection to a node was lost, or the node, while it had
+// a request: whether that was carried out is unknown.
+var ErrUnknown = errors.New("cluster: the node that had the request is out of reach")
 
 // Request asks the grain and returns its answer. What nobody took, because the grain
 // had just stopped, is asked of its next owner, until ctx ends (30 s if it has no
@@ -195,45 +191,20 @@ func (n *Node) Request(ctx context.Context, kind, identity string, message proto
 	}
 }
 
-// ask asks once, while the node of pid is a member.
+// ask asks once.
 func (n *Node) ask(ctx context.Context, pid *actor.PID, message proto.Message) (any, error) {
-	type result struct {
-		answer any
-		err    error
+	var broken <-chan struct{}
+	if pid.Address != n.system.Address() {
+		broken = n.lookup.broken(pid.Address) // also when the node is no longer a member
 	}
-	done := make(chan result, 1)
-	go func() {
-		answer, err := request(ctx, n.system, pid, message, requestWithin, nil)
-		done <- result{answer, err}
-	}()
-	for {
-		now := n.lookup.state.Load()
-		if pid.Address != n.system.Address() && !isMember(now.members, pid.Address) {
-			select {
-			case r := <-done:
-				return r.answer, r.err
-			default:
-				return nil, ErrUnknown
-			}
-		}
-		select {
-		case r := <-done:
-			if errors.Is(r.err, actor.ErrTimeout) {
-				r.err = context.DeadlineExceeded
-			}
-			return r.answer, r.err
-		case <-now.changed:
-		}
+	answer, err := request(ctx, n.system, pid, message, requestWithin, broken)
+	switch {
+	case errors.Is(err, errBroken):
+		return nil, ErrUnknown
+	case errors.Is(err, actor.ErrTimeout):
+		return nil, fmt.Errorf("cluster: no answer: %w", context.DeadlineExceeded)
 	}
-}
-
-func isMember(members []Member, address string) bool {
-	for _, m := range members {
-		if m.Address == address {
-			return true
-		}
-	}
-	return false
+	return answer, err
 }
 
 // Broadcast sends message to the actor of that name on every other member: a hint,
