@@ -169,11 +169,11 @@ func TestTornWriteIsNoDamage(t *testing.T) {
 func lastRecord(t *testing.T, log []byte, format logFormat) (last int) {
 	t.Helper()
 	for at := 0; at < len(log); {
-		if left := logBlock - at%logBlock; left < 7 {
+		n, first := format.chunk(log, at)
+		if left := logBlock - at%logBlock; n == 0 && left < logHeader {
 			at += left
 			continue
 		}
-		n, first, _ := format.chunk(log, at)
 		if n == 0 {
 			break
 		}
@@ -269,4 +269,71 @@ func TestSpaceHasAReserve(t *testing.T) {
 	if err := open(t, Options{FS: &disk{FS: vfs.NewMem()}, Dir: "none", ReserveBytes: -1}).Space(); err != nil {
 		t.Errorf("no reserve: %v", err)
 	}
+}
+
+// A block's rest that is too short for a chunk's header is filled with zeros, and is
+// no damage; what is damaged before and behind it is found. A store's first WAL has
+// shorter headers than those it begins later.
+func TestBlocksThatEndShort(t *testing.T) {
+	for _, header := range []int{11, 19} {
+		for rest := range header + 3 {
+			testBlockThatEndsShort(t, header, rest)
+		}
+	}
+}
+
+func testBlockThatEndsShort(t *testing.T, header, rest int) {
+	t.Helper()
+	live := vfs.NewMem()
+	db := open(t, Options{FS: live})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if header == 19 {
+		must(db.Close())
+		db = open(t, Options{FS: live})
+	}
+	must(put(db, "first", "1"))
+	_, log, format := onlyLog(t, live)
+	written, _ := format.broken(log)
+	// A batch has a header of 12 octets, and a record in it a kind, and two lengths.
+	must(put(db, "long", strings.Repeat("x", logBlock-written-rest-header-12-1-1-len("long")-3)))
+	_, log, _ = onlyLog(t, live)
+	if n, first := format.chunk(log, written); !first || written == 0 || written+n != logBlock-rest {
+		t.Fatalf("headers of %d, rest %d: the first chunk ends at %d, the block's last at %d", header, rest, written, written+n)
+	}
+	must(put(db, "behind", "2"))
+	must(put(db, "last", "3"))
+	all := contents(t, db)
+	name, log, _ := onlyLog(t, live)
+	if at, damaged := format.broken(log); damaged || at != len(log) {
+		t.Errorf("headers of %d, rest %d: undamaged, it is said to be broken at %d of %d: %v", header, rest, at, len(log), damaged)
+	}
+	killed := clone(t, live)
+	if found, err := look(clone(t, killed)); err != nil || !maps.Equal(found, all) {
+		t.Errorf("headers of %d, rest %d: undamaged: %d keys of %d, %v", header, rest, len(found), len(all), err)
+	}
+	for _, at := range []int{5, written + 1, written + 100, logBlock - rest - 1, logBlock, logBlock + header} {
+		if found, err := look(flipped(t, killed, name, log, at, 0x10)); !errors.Is(err, ErrDamaged) {
+			t.Errorf("headers of %d, rest %d: a flipped bit at %d of %d: %d keys of %d are there, %v", header, rest, at, len(log), len(found), len(all), err)
+		}
+	}
+}
+
+// onlyLog returns the WAL that has something in it.
+func onlyLog(t *testing.T, fsys vfs.FS) (name string, content []byte, format logFormat) {
+	t.Helper()
+	for file, octets := range files(t, fsys) {
+		if kind(file) == "log" && len(octets) > len(content) {
+			n, err := strconv.ParseUint(strings.TrimSuffix(file, ".log"), 10, 32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, content, format = file, octets, logFormat{wal: true, number: uint32(n)}
+		}
+	}
+	return name, content, format
 }

@@ -20,9 +20,9 @@ import (
 // that a crash tore, and everything behind it is forgotten without a word (in a WAL
 // within 32 KB, in a MANIFEST wherever it is). So a closed directory is sealed:
 // nothing stands in its WAL alone, and file SEAL says what the other files were.
-// Where a crash left it, an intact record behind a broken one, written when that one
-// was synced already, tells damage from a torn write. Damage to the very last write
-// before a crash cannot be told.
+// Where a crash left it, an intact record behind a broken one tells damage from a torn
+// write, as each is synced before the next begins. Damage to the very last write before
+// a crash cannot be told.
 
 const sealName = "SEAL"
 
@@ -172,64 +172,63 @@ func checkLogs(fsys vfs.FS, dir string) error {
 
 // logFormat is Pebble's (package record): blocks of 32 KB hold chunks of checksum (4
 // octets), length (2), type (1) and payload. In a WAL a number (4), as WALs are used
-// again, and up to where the log was synced (8) stand between type and payload.
+// again, stands between type and payload, and in all but a store's first one up to
+// where the log was synced (8): a lower bound, which is a block too low after each
+// block, and is not used here. Both logs are written one synced record after the
+// other, so that a record behind another proves that one whole.
 type logFormat struct {
 	wal    bool
 	number uint32
 }
 
-const logBlock = 32 << 10
-
-// header is the length of what stands before a chunk's payload. A block's rest that
-// is shorter than that is filled with zeros.
-func (f logFormat) header() int {
-	if f.wal {
-		return 19
-	}
-	return 7
-}
+const (
+	logBlock  = 32 << 10
+	logHeader = 19 // the longest
+)
 
 // chunk returns the length of the chunk at this place; 0: there is none. A first one
-// begins a record; synced is up to where the log was on disk when it was written.
-func (f logFormat) chunk(log []byte, at int) (length int, first bool, synced int) {
+// begins a record.
+func (f logFormat) chunk(log []byte, at int) (length int, first bool) {
 	rest := log[at:min(len(log), at-at%logBlock+logBlock)]
-	header, types := f.header(), byte(0) // full, first, middle, last are types 1 to 4,
-	if f.wal {
-		types = 8 // and 9 to 12
+	if len(rest) < 7 {
+		return 0, false
 	}
-	if len(rest) < header || rest[6] <= types || rest[6] > types+4 {
-		return 0, false, 0
+	kind, header := rest[6], 7 // full, first, middle, last are 1 to 4 in a manifest,
+	switch {
+	case f.wal && kind >= 5 && kind <= 8: // and in WALs these
+		kind, header = kind-4, 11
+	case f.wal && kind >= 9 && kind <= 12: // or these
+		kind, header = kind-8, logHeader
+	case f.wal || kind < 1 || kind > 4:
+		return 0, false
 	}
 	length = header + int(binary.LittleEndian.Uint16(rest[4:]))
 	if length > len(rest) || f.wal && binary.LittleEndian.Uint32(rest[7:]) != f.number {
-		return 0, false, 0
+		return 0, false
 	}
 	c := crc32.Checksum(rest[6:length], castagnoli)
 	if binary.LittleEndian.Uint32(rest) != (c>>15|c<<17)+0xa282ead8 { // masked, as in LevelDB
-		return 0, false, 0
+		return 0, false
 	}
-	if synced = at; f.wal { // a manifest's record is synced before the next begins
-		synced = int(min(binary.LittleEndian.Uint64(rest[11:]), 1<<40))
-	}
-	return length, rest[6] <= types+2, synced
+	return length, kind <= 2
 }
 
 // broken returns where the first chunk is that cannot be read, and whether it once
-// could: the log's end, and a torn write, could not.
+// could: the log's end, and a torn write, could not. A block's rest that is too short
+// for a header holds nothing.
 func (f logFormat) broken(log []byte) (at int, damaged bool) {
 	for at < len(log) {
-		if left := logBlock - at%logBlock; left < f.header() {
-			at += left
-			continue
+		n, _ := f.chunk(log, at)
+		if left := logBlock - at%logBlock; n == 0 && left < logHeader {
+			n = left
 		}
-		n, _, _ := f.chunk(log, at)
 		if n == 0 {
 			break
 		}
 		at += n
 	}
 	for behind := at + 1; behind < len(log); behind++ {
-		if n, first, synced := f.chunk(log, behind); n > 0 && first && synced > at {
+		if n, first := f.chunk(log, behind); n > 0 && first {
 			return at, true
 		}
 	}
