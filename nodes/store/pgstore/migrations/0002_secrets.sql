@@ -1,0 +1,4 @@
+CREATE TABLE secrets (                   -- that all hubs share: what signs logins
+	name  text PRIMARY KEY,
+	value bytea NOT NULL
+);
