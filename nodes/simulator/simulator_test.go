@@ -1,14 +1,11 @@
 package simulator
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +15,7 @@ import (
 	"github.com/ringway-im/ringway/smsc/cimd2"
 	"github.com/ringway-im/ringway/smsc/smpp"
 	"github.com/ringway-im/ringway/smsc/text"
+	"github.com/ringway-im/ringway/tests/corpus"
 )
 
 func each(t *testing.T, test func(t *testing.T, p smsc.Protocol)) {
@@ -104,27 +102,17 @@ func TestLongTexts(t *testing.T) {
 func TestCorpusBothWays(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, p smsc.Protocol) {
-		f, err := os.Open("../../smsc/text/testdata/nus-sms.jsonl")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
 		s := start(t, Config{})
 		e := bind(t, s, p, account)
 		h := phone(t, s, subscriber)
-		var want []string
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			var line struct{ Text string }
-			if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-				t.Fatal(err)
-			}
-			want = append(want, line.Text)
-			for _, part := range parts(t, line.Text, uint16(len(want))) {
+		want := corpus.Read(t, "../../smsc/text/testdata/nus-sms.jsonl")
+		for i, text := range want {
+			for _, part := range parts(t, text, uint16(i+1)) {
 				if o := e.submit(part); o.Fate != smsc.Accepted {
-					t.Fatalf("%q: %+v", line.Text, o)
+					t.Fatalf("%q: %+v", text, o)
 				}
 			}
-			if err := h.Send(service, line.Text); err != nil {
+			if err := h.Send(service, text); err != nil {
 				t.Fatal(err)
 			}
 		}

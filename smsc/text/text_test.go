@@ -1,15 +1,11 @@
 package text
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -18,6 +14,8 @@ import (
 	"unicode/utf16"
 
 	"pgregory.net/rapid"
+
+	"github.com/ringway-im/ringway/tests/corpus"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -422,59 +420,21 @@ func TestPackAnySeptets(t *testing.T) {
 	})
 }
 
-// Messages people really sent (testdata/README.md); RINGWAY_SMS_CORPUS names
-// files of the same form to read instead, with commas between them; those that
-// end in .gz are unpacked.
+// Messages people really sent (testdata/README.md).
 func TestRealMessagesComeBack(t *testing.T) {
-	names := []string{"testdata/nus-sms.jsonl"}
-	if others := os.Getenv("RINGWAY_SMS_CORPUS"); others != "" {
-		names = strings.Split(others, ",")
-	}
 	count, parts := map[Coding]int{}, 0
-	for _, name := range names {
-		for s := range corpus(t, name) {
-			for _, ref := range []Reference{{Number: 7}, {Number: 0x1234, Wide: true}} {
-				checkRoundTrip(t, s, ref, slices.Reverse)
-			}
-			n, coding, _ := Parts(s)
-			count[coding]++
-			parts += n
+	for _, s := range corpus.Texts(t, "testdata/nus-sms.jsonl") {
+		for _, ref := range []Reference{{Number: 7}, {Number: 0x1234, Wide: true}} {
+			checkRoundTrip(t, s, ref, slices.Reverse)
 		}
+		n, coding, _ := Parts(s)
+		count[coding]++
+		parts += n
 	}
 	if count[GSM7] < 60 || count[UCS2] < 60 {
 		t.Errorf("only %v read", count)
 	}
 	t.Logf("%v, %d parts", count, parts)
-}
-
-func corpus(t *testing.T, name string) iter.Seq[string] {
-	t.Helper()
-	file, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { file.Close() })
-	var from io.Reader = file
-	if strings.HasSuffix(name, ".gz") {
-		if from, err = gzip.NewReader(file); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return func(yield func(string) bool) {
-		lines := bufio.NewScanner(from)
-		for lines.Scan() {
-			var m struct{ Text string }
-			if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if !yield(m.Text) {
-				return
-			}
-		}
-		if err := lines.Err(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
 }
 
 // The letters of each language cost one part where they cost three in UCS2, and

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/ringway-im/ringway/tests/corpus"
 )
 
 // esme has a peer be an ESME at our simulator: each text both ways unchanged, once
@@ -11,7 +13,7 @@ import (
 func testESME(t *testing.T, start func(t *testing.T, port string) *peer) {
 	t.Helper()
 	begin := time.Now()
-	texts := corpus(t)
+	texts := corpus.Texts(t, sample)
 	sim, rec := startSimulator(t, "smpp", 10)
 	p := start(t, strconv.Itoa(rec.port()))
 	p.when(20*time.Second, func() string {

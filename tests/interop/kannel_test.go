@@ -26,6 +26,7 @@ import (
 	"github.com/ringway-im/ringway/nodes/demo"
 	"github.com/ringway-im/ringway/nodes/simulator"
 	"github.com/ringway-im/ringway/smsc/text"
+	"github.com/ringway-im/ringway/tests/corpus"
 )
 
 // Kannel is an ESME at our simulator: 2,000 texts each way unchanged, a receipt
@@ -38,7 +39,7 @@ func TestKannelESME(t *testing.T) {
 	}{{"cimd2", 1}, {"smpp", 1}, {"smpp", 10}} {
 		t.Run(fmt.Sprintf("%s window %d", c.protocol, c.window), func(t *testing.T) {
 			begin := time.Now()
-			texts := corpus(t)
+			texts := corpus.Texts(t, sample)
 			sim, rec := startSimulator(t, c.protocol, c.window)
 			k := startKannel(t, c.protocol, rec.port(), c.window)
 			eventually(t, 20*time.Second, func() string { return atLeast("sessions", sim.Stats().Sessions, 1) })

@@ -13,6 +13,7 @@ import (
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/demo"
 	"github.com/ringway-im/ringway/nodes/hub"
+	"github.com/ringway-im/ringway/tests/corpus"
 )
 
 // testSMSC has a peer be the SMSC of our edge: each text both ways between a
@@ -21,7 +22,7 @@ import (
 func testSMSC(t *testing.T, window int, start func(t *testing.T) *peer) {
 	t.Helper()
 	begin := time.Now()
-	texts := corpus(t)
+	texts := corpus.Texts(t, sample)
 	p := start(t)
 	p.when(20*time.Second, func() string { return atLeast("port", p.port, 1) })
 	rec := record(t, "smpp", func() string { return fmt.Sprintf("127.0.0.1:%d", p.port) })

@@ -1,13 +1,8 @@
 package interop
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,41 +11,8 @@ import (
 	"github.com/ringway-im/ringway/nodes/demo"
 )
 
-// corpus returns 2,000 real texts, or all of the files that RINGWAY_SMS_CORPUS
-// names (.jsonl or .jsonl.gz, a line {"text"}).
-func corpus(t *testing.T) (texts []string) {
-	t.Helper()
-	files := os.Getenv("RINGWAY_SMS_CORPUS")
-	if files == "" {
-		files = "testdata/nus-sms.jsonl.gz"
-	}
-	for name := range strings.SplitSeq(files, ",") {
-		file, err := os.Open(name)
-		if err != nil {
-			t.Fatalf("RINGWAY_SMS_CORPUS: %v", err)
-		}
-		defer file.Close()
-		var reader io.Reader = file
-		if strings.HasSuffix(name, ".gz") {
-			if reader, err = gzip.NewReader(file); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-		}
-		lines := bufio.NewScanner(reader)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var line struct{ Text string }
-			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Text == "" {
-				t.Fatalf("%s: %q: %v", name, lines.Text(), err)
-			}
-			texts = append(texts, line.Text)
-		}
-		if err := lines.Err(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	return texts
-}
+// sample is 2,000 real texts.
+const sample = "testdata/nus-sms.jsonl.gz"
 
 // handsets is how many mobile stations take part: texts are dealt to them in turn.
 const handsets = 20
