@@ -117,6 +117,9 @@ func Open(opts Options) (*Store, error) {
 	if opts.Slots == nil {
 		opts.Slots = func(string) uint32 { return 255 }
 	}
+	if err := notMoved(opts); err != nil {
+		return nil, err
+	}
 	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer})
 	if err != nil {
 		return nil, err

@@ -130,7 +130,11 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, pool); err != nil {
+	err = prepare(ctx, pool)
+	if err == nil {
+		err = whole(ctx, pool)
+	}
+	if err != nil {
 		pool.Close()
 		return nil, err
 	}
