@@ -26,7 +26,10 @@ func (h *Hub) Drain(ctx context.Context) error {
 		return nil
 	}
 	node := h.cluster.joined.Load()
-	if node == nil {
+	h.mu.Lock()
+	closed := h.closed
+	h.mu.Unlock()
+	if node == nil || closed {
 		return nil
 	}
 	h.setReady("drain", errDraining)

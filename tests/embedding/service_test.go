@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -21,11 +24,12 @@ type Service struct {
 
 	cancel context.CancelFunc
 	ended  chan error
+	stop   sync.Once
 }
 
 // Start starts the hub, makes the service's user, and has its actor answer.
 func Start(cfg hub.Config, user string, answer func(text string) string, options ...hub.Option) (*Service, error) {
-	system := actor.NewActorSystem()
+	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
 	h, err := hub.New(cfg, append(options, hub.WithActorSystem(system))...)
 	if err != nil {
 		return nil, err
@@ -64,13 +68,16 @@ func (s *Service) listen(user string) error {
 	return nil
 }
 
-// Stop gives what this hub has to the others, and ends it.
-func (s *Service) Stop() error {
-	if err := s.Hub.Drain(context.Background()); err != nil && !errors.Is(err, hub.ErrNobody) {
-		return err
-	}
-	s.cancel()
-	return <-s.ended
+// Stop gives what this hub has to the others, if there are any, and ends it.
+func (s *Service) Stop() (err error) {
+	s.stop.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = s.Hub.Drain(ctx) // else they take it when it has ended
+		s.cancel()
+		err = <-s.ended
+	})
+	return err
 }
 
 // What the service's actor takes and gives.
