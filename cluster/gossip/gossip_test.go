@@ -38,7 +38,9 @@ func newWorld(t *testing.T, pools string, hubs, edges int, rtt time.Duration, lo
 	const seed = 7
 	t.Logf("seed %d", seed)
 	w := &world{t: t, net: newNetwork(seed, rtt, loss), pools: pools, began: time.Now()}
-	w.net.reaches = func(from, to string) bool { return !strings.HasPrefix(from, "10.1.") || !strings.HasPrefix(to, "10.1.") }
+	w.net.reaches = func(from, to string) bool {
+		return !strings.HasPrefix(from, "10.1.") || !strings.HasPrefix(to, "10.1.")
+	}
 	for i := range edges {
 		w.ids = append(w.ids, fmt.Sprintf("edge-%d", i))
 	}

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/actors/link"
+	"github.com/ringway-im/ringway/cluster/gossip"
 	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/actorlog"
@@ -72,6 +73,7 @@ type Edge struct {
 
 	store    *edgestore.Store
 	outbinds map[int]*conn.Listener
+	gossip   *gossip.Edge // nil: it takes no part
 	lm       link.Metrics
 	rejoins  chan *messages.Rejoin
 
@@ -130,7 +132,8 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 			return nil, errors.Join(err, e.store.Close())
 		}
 	}
-	if err := e.listen(); err != nil {
+	if err := errors.Join(e.listen(), e.startGossip()); err != nil {
+		e.stopGossip()
 		return nil, errors.Join(err, e.unlisten(), e.store.Close())
 	}
 	if e.system == nil {
@@ -214,15 +217,6 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 	e.spawned = []*actor.PID{supervisor, e.session, events, e.mirror, e.buffer, inlet, dialer}
 }
 
-// knownHubs are those that this edge has heard of from others.
-func (e *Edge) knownHubs() []string {
-	known, err := e.store.Hubs(e.cfg.Hubs)
-	if err != nil {
-		e.log.Warn("the hubs heard of before cannot be read; those configured are tried", zap.Error(err))
-	}
-	return known
-}
-
 // Run returns when ctx is done and all is shut down, or with the reason why it
 // cannot go on.
 func (e *Edge) Run(ctx context.Context) error {
@@ -267,6 +261,7 @@ func (e *Edge) Close() error {
 		e.system.Shutdown()
 	}
 	close(e.closed)
+	e.stopGossip()
 	return errors.Join(e.unlisten(), e.store.Close())
 }
 
