@@ -16,7 +16,7 @@ import (
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/hub"
 	"github.com/ringway-im/ringway/nodes/pki"
-	"github.com/ringway-im/ringway/nodes/store/pgstore/pgtest"
+	"github.com/ringway-im/ringway/tests/pgtest"
 	"github.com/ringway-im/ringway/tests/probe"
 )
 

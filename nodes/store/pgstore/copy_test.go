@@ -13,7 +13,7 @@ import (
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/store/hubstore"
-	"github.com/ringway-im/ringway/nodes/store/pgstore/pgtest"
+	"github.com/ringway-im/ringway/tests/pgtest"
 )
 
 // fill brings everything into a store that one can hold, and returns the ids.

@@ -3,7 +3,7 @@ package pgstore
 import (
 	"testing"
 
-	"github.com/ringway-im/ringway/nodes/store/pgstore/pgtest"
+	"github.com/ringway-im/ringway/tests/pgtest"
 )
 
 // The first hub's secret is that of all.

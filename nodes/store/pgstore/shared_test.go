@@ -17,7 +17,7 @@ import (
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
-	"github.com/ringway-im/ringway/nodes/store/pgstore/pgtest"
+	"github.com/ringway-im/ringway/tests/pgtest"
 )
 
 const edge = "manila-1"

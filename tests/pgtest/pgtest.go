@@ -231,6 +231,16 @@ func (s *Server) dsn(database string) string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=ringway dbname=%s sslmode=disable", s.port, database)
 }
 
+// PID is the server's main process, the parent of its others; 0: it is stopped.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return 0
+	}
+	return s.proc.Process.Pid
+}
+
 // Address is where the server listens.
 func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
