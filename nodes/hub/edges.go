@@ -32,8 +32,18 @@ type edge struct {
 // startEdges claims each edge's rings and opens the link port.
 func (h *Hub) startEdges() error {
 	h.supervisor = h.system.Root.Spawn(link.NewSupervisor(link.SupervisorConfig{Sync: h.sync, Log: h.log}))
+	if err := h.listenLink(); err != nil {
+		return err
+	}
+	link, err := h.linkAddress()
+	if err != nil && (h.cluster != nil || h.cfg.Gossip != nil) {
+		return err
+	}
+	if err := h.startGossip(link); err != nil {
+		return err
+	}
 	if h.cluster != nil {
-		return h.startMember()
+		return h.startMember(link)
 	}
 	for _, cfg := range h.cfg.Edges {
 		begun := make(chan error, 1)
@@ -47,24 +57,14 @@ func (h *Hub) startEdges() error {
 			}
 		}
 	}
-	if err := h.listenLink(); err != nil {
-		return err
-	}
 	h.serveLink()
 	return nil
 }
 
-// startMember opens the link port, so that the others can be told of it, and joins
-// the cluster, which gives this hub its rings. Edges of this process dial like others.
-func (h *Hub) startMember() error {
-	if err := h.listenLink(); err != nil {
-		return err
-	}
-	address, err := h.linkAddress()
-	if err != nil {
-		return err
-	}
-	if err := h.cluster.join(address); err != nil {
+// startMember joins the cluster, which gives this hub its rings. Edges dial it at link,
+// those of this process like others.
+func (h *Hub) startMember(link string) error {
+	if err := h.cluster.join(link); err != nil {
 		return err
 	}
 	h.serveLink()
@@ -233,8 +233,10 @@ func (h *Hub) stopEdges() {
 			h.log.Warn("local edge did not close", zap.Error(err))
 		}
 	}
+	h.stopGossip()
 	if h.link != nil {
 		h.link.Stop()
+		_ = h.linkListener.Close() // where it was not served
 	}
 	var pids []*actor.PID
 	if h.cluster != nil {

@@ -29,6 +29,7 @@ import (
 
 	hubactors "github.com/ringway-im/ringway/actors/hub"
 	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/cluster/gossip"
 	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/nodes/actorlog"
 	"github.com/ringway-im/ringway/nodes/config"
@@ -124,6 +125,7 @@ type Hub struct {
 	rings        []*actor.PID     // of a hub alone
 	locals       []*edgenode.Edge // inside this process
 	link         *linkrpc.Server
+	gossip       *gossip.Hub // with edges; nil: none
 	linkListener net.Listener
 }
 
@@ -286,6 +288,9 @@ func (h *Hub) Ready() error {
 	}
 	if store, ok := h.store.(interface{ Space() error }); ok {
 		reasons = append(reasons, store.Space())
+	}
+	if store, ok := h.store.(interface{ Ready() error }); ok {
+		reasons = append(reasons, store.Ready())
 	}
 	return errors.Join(reasons...)
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -68,7 +69,7 @@ func (m *member) join(link string) error {
 	node, err := cluster.Start(cluster.Config{
 		Name: h.name, Cluster: clusterName, System: h.system, Log: h.log, TLS: tls,
 		Listen: cfg.Listen, Advertise: cfg.Advertise, Join: cfg.Join, KeyFile: cfg.KeyFile,
-		Remote: cfg.Remote, AdvertiseRemote: cfg.AdvertiseRemote, Attributes: map[string]string{linkAttribute: link},
+		Remote: cfg.Remote, AdvertiseRemote: cfg.AdvertiseRemote, Attributes: m.attributes(link),
 		Leases: m.leases, LeaseTTL: cfg.LeaseTTL,
 		Kinds: []cluster.Kind{{Name: kindRing, Props: m.ringProps, HandOver: true}, {Name: kindClient, Props: m.clientProps}},
 		Watch: func([]cluster.Member) { m.onMembers() },
@@ -211,15 +212,17 @@ func (m *member) serving(ctx context.Context, edge string) (session *actor.PID, 
 	}
 }
 
-// links are the addresses of all hubs, for edges.
-func (m *member) links() (addresses []string) {
-	for _, other := range m.members() {
-		if link := other.Attributes[linkAttribute]; link != "" {
-			addresses = append(addresses, link)
-		}
+// attributes are what this hub tells the others of itself.
+func (m *member) attributes(link string) map[string]string {
+	told := map[string]string{linkAttribute: link}
+	if g := m.hub.cfg.Gossip; g != nil {
+		told[gossipAttribute] = cmp.Or(g.Advertise, g.Listen)
 	}
-	return addresses
+	return told
 }
+
+// links are the addresses of all hubs, for edges.
+func (m *member) links() []string { return m.hub.attributes(linkAttribute) }
 
 // tellAll gives the other hubs a hint.
 func (m *member) tellAll(hint proto.Message) {
@@ -297,7 +300,7 @@ func (a allRings) view(id string, ring messages.Ring) EdgeRings {
 	if e := h.owned(id); e != nil {
 		return h.picture(e, ring)
 	}
-	unknown := EdgeRings{ID: id, Link: LinkUnknown}
+	unknown := EdgeRings{ID: id, Link: LinkUnknown, Gossip: h.heard(id)}
 	owner, ok := a.member.owner(id)
 	if !ok || owner.Self {
 		return unknown
@@ -307,7 +310,9 @@ func (a allRings) view(id string, ring messages.Ring) EdgeRings {
 	defer cancel()
 	answer, err := a.member.ask(ctx, kindRing, id, &messages.GetRings{Ring: ring})
 	if rings, ok := answer.(*messages.RingsAre); err == nil && ok {
-		return fromWire(id, rings)
+		v := fromWire(id, rings)
+		v.Gossip = unknown.Gossip
+		return v
 	}
 	return unknown
 }

@@ -74,6 +74,10 @@ func (r *ring) Receive(ctx actor.Context) {
 		if r.edge != nil {
 			r.hub.disown(r.edge)
 		}
+	case *actor.Stopped: // and all below
+		if r.edge != nil {
+			r.hub.log.Info("rings are no longer served here", zap.String("edge", r.cfg.ID), zap.Uint64("epoch", r.edge.rings.Epoch()))
+		}
 	}
 }
 
@@ -115,6 +119,7 @@ func (r *ring) onRefused(ctx actor.Context, err error) {
 func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
 	h, id, slots := r.hub, r.cfg.ID, r.cfg.Ring.Slots
 	log, m := h.log.With(zap.String("edge", id)), nodemetrics.Link(h.registerer, id)
+	log.Info("rings are served here", zap.Uint64("epoch", rings.Epoch()))
 	e := &edge{cfg: r.cfg, rings: rings}
 	e.router = ctx.Spawn(newRouter(h, r.cfg, rings))
 	e.session = ctx.Spawn(link.NewSession(link.SessionConfig{

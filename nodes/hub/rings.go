@@ -32,6 +32,7 @@ type EdgeRings struct {
 	Hub           Side
 	Edge          Side      // as the edge last told
 	EdgeAsOf      time.Time // when that was; zero: never
+	Gossip        string    // what gossip says of the edge: "alive", "gone"; "": nothing
 }
 
 // Side is one end's two rings; nil: not known. Flags are by address; Sequences
@@ -76,14 +77,14 @@ func (o ownEdges) Ring(id string, ring messages.Ring) (EdgeRings, bool) {
 func (o ownEdges) view(cfg config.HubEdge, ring messages.Ring) EdgeRings {
 	e := o.hub.owned(cfg.ID)
 	if e == nil {
-		return EdgeRings{ID: cfg.ID, Link: LinkUnknown}
+		return EdgeRings{ID: cfg.ID, Link: LinkUnknown, Gossip: o.hub.heard(cfg.ID)}
 	}
 	return o.hub.picture(e, ring)
 }
 
 // picture asks the actors of an edge; with a ring named, that one has sequences.
 func (h *Hub) picture(e *edge, ring messages.Ring) EdgeRings {
-	v := EdgeRings{ID: e.cfg.ID, Owner: h.name, Epoch: e.rings.Epoch(), Link: LinkInterrupted}
+	v := EdgeRings{ID: e.cfg.ID, Owner: h.name, Epoch: e.rings.Epoch(), Link: LinkInterrupted, Gossip: h.heard(e.cfg.ID)}
 	l, err := ask[*link.LinkState](h.system, e.session, &link.GetLink{})
 	if err != nil {
 		return v

@@ -16,6 +16,7 @@ type edgeRings struct {
 	Hub           side          `json:"hub"`
 	Edge          side          `json:"edge"`
 	EdgeAsOf      timestamp     `json:"edge_as_of,omitzero"`
+	Gossip        string        `json:"gossip,omitempty"`
 }
 
 type side struct {
@@ -92,7 +93,7 @@ func (s *Server) getRing(w http.ResponseWriter, r *http.Request, _ caller) error
 
 func edgeRingsJSON(e hub.EdgeRings) edgeRings {
 	return edgeRings{
-		ID: e.ID, Owner: e.Owner, Epoch: e.Epoch, Link: e.Link, Synchronising: e.Synchronising,
+		ID: e.ID, Owner: e.Owner, Epoch: e.Epoch, Link: e.Link, Synchronising: e.Synchronising, Gossip: e.Gossip,
 		Hub: side{ringJSON(e.Hub.Down), ringJSON(e.Hub.Up)}, Edge: side{ringJSON(e.Edge.Down), ringJSON(e.Edge.Up)},
 		EdgeAsOf: timestamp(e.EdgeAsOf),
 	}
