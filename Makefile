@@ -57,11 +57,8 @@ generated:
 	  diff -u "messages/$${f##*/}" "$$f" || { echo "messages/$${f##*/} is not what make generate writes"; exit 1; }; \
 	done
 
-# Two at a time: what is found interesting is made smaller in few steps, else that
-# takes longer than the search.
-fuzz: ## each decoder and machine for TIME (30s) with random input
-	@grep -rHoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed -E 's,/[^/]*:func , ,' | sort -u | \
-	CGO_ENABLED=0 xargs -P 2 -L 1 sh -c 'go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(TIME) -parallel 1 -fuzzminimizetime 20x "$$0" </dev/null || exit 255'
+fuzz: ## each decoder and machine for TIME (30s) with random input; TARGET=word for some
+	@TARGET='$(TARGET)' .ci/fuzz $(TIME)
 
 transcripts: ## write the expected answers in testdata/transcripts anew: read the diff
 	@grep -rl 'cockroachdb/datadriven' --include='*_test.go' . | xargs -rn1 dirname | sort -u | while read -r pkg; do \
