@@ -58,5 +58,8 @@ func (e *Edge) Hubs() []string {
 	return hubs
 }
 
+// Address is where hubs reach this edge's gossip.
+func (e *Edge) Address() string { return e.mux.address() }
+
 // Stop leaves the pool. The second call does nothing.
 func (e *Edge) Stop() error { return e.stop() }

@@ -152,6 +152,9 @@ func (h *Hub) Alive(edge string) (alive, known bool) {
 	return alive, alive || known
 }
 
+// Address is where others reach this hub's gossip: what its peers need.
+func (h *Hub) Address() string { return h.mux.address() }
+
 // Stop leaves all pools. The second call does nothing.
 func (h *Hub) Stop() error { return h.stop() }
 

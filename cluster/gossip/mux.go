@@ -3,6 +3,7 @@ package gossip
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -46,6 +47,8 @@ func newMux(under memberlist.Transport, advertise string, log *zap.Logger) (*mux
 	m.running.Go(m.route)
 	return m, nil
 }
+
+func (m *mux) address() string { return net.JoinHostPort(m.ip.String(), strconv.Itoa(m.port)) }
 
 // resolve turns host:port into what memberlist wants; "" into nothing.
 func resolve(address string) (ip string, port int, err error) {
