@@ -118,7 +118,7 @@ func entries(f *messages.Frame) int {
 // works on.
 func TestEveryFieldOutOfRange(t *testing.T) {
 	h := &hostile{slots: 4, set: map[protoreflect.FullName]int{}}
-	n := 50
+	n := 30
 	if os.Getenv("RINGWAY_LONG") == "1" {
 		n = 2000
 	}
