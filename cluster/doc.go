@@ -37,6 +37,8 @@
 //     recovered from.
 //   - It throws away what is queued for a member that drains: draining members stay
 //     in its topology.
+//   - It takes a connection that it closed itself for a lost one, and closes the
+//     next for that, endlessly under load: such an end is shown to it as an end.
 //   - It drops what is in a stopped actor's mailbox: grains have a mailbox that
 //     answers it as dead letters, upon which [Node.Request] asks the next owner.
 //   - Its gossip blocks members for good: [Node] runs without.

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	protocluster "github.com/asynkron/protoactor-go/cluster"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -69,6 +71,12 @@ func TestPartition(t *testing.T) {
 			majority := nodes[1:]
 			w.placed(nodes[0], "ring", ids)
 			w.placed(nodes[0], "client", ids)
+			var topology atomic.Pointer[protocluster.ClusterTopology]
+			nodes[0].system.EventStream.Subscribe(func(event any) {
+				if t, ok := event.(*protocluster.ClusterTopology); ok {
+					topology.Store(t)
+				}
+			})
 			w.partition("hub-1")
 			if storeToo {
 				w.leases.Down(func(node string) bool { return strings.HasPrefix(node, "hub-1/") })
@@ -103,6 +111,9 @@ func TestPartition(t *testing.T) {
 			}
 			w.everywhere(nodes[0], "ring", ids)
 			took := time.Since(start)
+			if p := topology.Load(); len(p.Members) != 3 { // under other ids: the old are blocked
+				t.Errorf("protoactor knows %v", p.Members)
+			}
 			t.Logf("well again %v after healing", took)
 			if took > slow*10*time.Second {
 				t.Error("that is more than 10 s")
@@ -150,7 +161,6 @@ func TestLeaseStoreDown(t *testing.T) {
 	w.placed(n, "ring", ids)
 }
 
-// TestGrainThatDoesNotLeave is poisoned after a while.
 func TestGrainThatFails(t *testing.T) {
 	w := newWorld(t)
 	inner := w.kinds
@@ -406,5 +416,24 @@ func TestStartErrors(t *testing.T) {
 		if _, err := Start(cfg); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "cluster: ") {
 			t.Errorf("error %v; want one with %q", err, want)
 		}
+	}
+}
+
+// TestSameName: the node that was started later has the name.
+func TestSameName(t *testing.T) {
+	w := newWorld(t)
+	ids := identities(10)
+	first := w.startAll("hub-1")[0]
+	w.placed(first, "ring", ids)
+	second := w.start("hub-1")
+	t.Cleanup(func() {
+		if err := first.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the second is ready", second.Ready)
+	w.placed(second, "ring", ids)
+	if err := first.Ready(); err == nil || !strings.Contains(err.Error(), "started later") {
+		t.Errorf("the first is ready: %v", err)
 	}
 }

@@ -163,6 +163,10 @@ func (k *keeper) run() {
 			tenure.Lapse("the lease could not be renewed in time")
 			stop(reason(tenure.Why(), failed))
 		}
+		if tenure.Holds() && k.superseded() {
+			tenure.Lapse(superseded)
+			stop(superseded)
+		}
 		wait := ttl
 		switch {
 		case fenced == nil && !asking && closing:
@@ -178,7 +182,9 @@ func (k *keeper) run() {
 		select {
 		case <-timer.C:
 			if now := time.Now(); fenced == nil && !asking && !closing && !now.Before(due) && !(tenure.Holds() && !now.Before(tenure.Until())) {
-				renew()
+				if due = now.Add(ttl / 5); !k.superseded() {
+					renew()
+				}
 			}
 		case <-k.again:
 			if !tenure.Holds() && fenced == nil && !asking && failed == nil {
@@ -250,6 +256,13 @@ func reason(why string, err error) string {
 		return fmt.Sprintf("%s: %v", why, err)
 	}
 	return why
+}
+
+const superseded = "another node of the same name was started later: each needs a name of its own"
+
+// superseded: a later incarnation has this node's name.
+func (k *keeper) superseded() bool {
+	return selfOf(k.l.state.Load().members, k.l.system.ID) == ""
 }
 
 // seen returns the names of the leases of all members, draining ones included.

@@ -318,7 +318,7 @@ func (n *Node) shutdown(graceful bool) {
 			n.flush()
 		}
 		if err := n.provider.Shutdown(graceful); err != nil {
-			n.log.Info("not everybody has been told that this node leaves", zap.Error(err))
+			n.log.Warn("leaving the cluster", zap.Error(err))
 		}
 		if !graceful && n.lookup.keeper != nil {
 			n.lookup.abandon()

@@ -2,10 +2,13 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
 )
 
 func identities(n int) []string {
@@ -153,5 +156,71 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%d of %d calls failed: %v", len(failed), asked, failed[0])
 		}
 		t.Logf("%d calls, the longest took %v", asked, longest)
+	}
+}
+
+// TestHandOver: a grain that leaves serves until it has stopped, and is then at its
+// next owner without anybody's asking; one that does not leave is poisoned.
+func TestHandOver(t *testing.T) {
+	w := newWorld(t)
+	var mu sync.Mutex
+	leaving := map[string]*actor.PID{}
+	inner := w.kinds
+	w.kinds = func(node string) []Kind {
+		props := w.record.props(node, "slow")
+		return append(inner(node), Kind{Name: "slow", HandOver: true, Props: func(identity string, epoch uint64) *actor.Props {
+			return props(identity, epoch).Configure(actor.WithReceiverMiddleware(func(next actor.ReceiverFunc) actor.ReceiverFunc {
+				return func(ctx actor.ReceiverContext, e *actor.MessageEnvelope) {
+					if m, ok := e.Message.(*Leave); !ok {
+						next(ctx, e)
+					} else if m.To.Name != "hub-2" || m.Within != HandOverWithin {
+						t.Errorf("%+v", m)
+					} else {
+						mu.Lock()
+						leaving[identity] = ctx.Self()
+						mu.Unlock()
+					}
+				}
+			}))
+		}})
+	}
+	nodes := w.startAll("hub-1", "hub-2")
+	var ids []string // that live on the first
+	for _, id := range identities(40) {
+		if m, _ := nodes[0].Owner("slow", id); m.Name == "hub-1" {
+			ids = append(ids, id)
+		}
+	}
+	ids = ids[:4]
+	w.placed(nodes[1], "slow", ids)
+	drained := make(chan error, 1)
+	go func() { drained <- nodes[0].Drain(t.Context()) }()
+	eventually(t, "all are told", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(leaving) < len(ids) {
+			return fmt.Errorf("%d are", len(leaving))
+		}
+		return nil
+	})
+	for _, n := range nodes {
+		for _, id := range ids {
+			if at, err := w.request(n, "slow", id, within); at != "hub-1" || err != nil {
+				t.Errorf("while leaving, %s answers from %q: %v", id, at, err)
+			}
+		}
+	}
+	nodes[0].system.Root.Poison(leaving[ids[0]])
+	for i := range ids { // the others after HandOverWithin
+		took := eventually(t, "it lives at its next owner", func() error {
+			if at := w.record.live()["slow/"+ids[i]]; at != "hub-2" {
+				return errors.New(ids[i] + " lives on " + at)
+			}
+			return nil
+		})
+		t.Logf("%s moved within %v", ids[i], took)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
 	}
 }

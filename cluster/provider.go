@@ -238,11 +238,11 @@ func (p *Provider) Shutdown(graceful bool) error {
 			return
 		}
 		if graceful {
-			err = list.Leave(leaveWithin)
+			if err := list.Leave(leaveWithin); err != nil {
+				p.log.Info("not everybody has been told that this node leaves", zap.Error(err))
+			}
 		}
-		if e := list.Shutdown(); err == nil {
-			err = e
-		}
+		err = list.Shutdown()
 		p.loops.Wait()
 	})
 	if err != nil {

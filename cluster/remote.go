@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -114,10 +115,33 @@ func remoteConfig(listen, advertise string, t TLS, log *zap.Logger, dial ...grpc
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 3 * time.Second}),
 			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
+			grpc.WithStreamInterceptor(closing),
 		}, dial...)...),
 	)
 	c.MaxRetryCount = 1 // each further one leaks a connection; the next message tries again
 	return c, nil
+}
+
+// closing has protoactor take the end of a stream that it closed itself for an end.
+// It takes it for the loss of the connection otherwise, and closes the one that was
+// opened in its stead, and so on for as long as there is something to send.
+func closing(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := streamer(ctx, desc, cc, method, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return clientStream{s}, nil
+}
+
+type clientStream struct{ grpc.ClientStream }
+
+// RecvMsg implements grpc.ClientStream.
+func (s clientStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if status.Code(err) == codes.Canceled { // of the peer's making it would be Unavailable
+		return io.EOF
+	}
+	return err
 }
 
 // refusing answers the unary calls, which protoactor answers with a panic.
