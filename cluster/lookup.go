@@ -89,6 +89,7 @@ type Lookup struct {
 	away    sync.Map // key: *actor.PID of one that runs elsewhere, as far as is known
 	cached  atomic.Int64
 	grains  atomic.Int64 // not yet released
+	moving  atomic.Int64 // released and not yet known to be elsewhere
 	started sync.Once
 	stopped sync.Once
 
@@ -302,6 +303,20 @@ func (l *Lookup) Locate(ctx context.Context, kind, identity string) (*actor.PID,
 		case <-time.After(wait):
 		}
 	}
+}
+
+// activateElsewhere has the next owner of what has left take it up. It tries for a
+// while: that may not know yet that it is the owner.
+func (l *Lookup) activateElsewhere(k key) {
+	l.moving.Add(1)
+	go func() {
+		defer l.moving.Add(-1)
+		ctx, cancel := context.WithTimeout(context.Background(), HandOverWithin)
+		defer cancel()
+		if _, err := l.Locate(ctx, k.kind, k.identity); err != nil {
+			l.log.Info("a grain that left is not at its next owner yet", zap.Error(err))
+		}
+	}()
 }
 
 // askOwner returns nil if m has not given the grain out.

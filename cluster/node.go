@@ -238,7 +238,7 @@ func (n *Node) Rekey() error {
 var ErrNobody = errors.New("cluster: no other node can take over")
 
 // Drain gives all grains to other nodes, takes no new ones, and returns when none
-// is left here. The error is [ErrNobody] or the context's; the node goes on draining.
+// is left here and those of kinds that hand over are where they belong. The error is [ErrNobody] or the context's; the node goes on draining.
 func (n *Node) Drain(ctx context.Context) error {
 	if !n.successor() {
 		return ErrNobody
@@ -250,7 +250,7 @@ func (n *Node) Drain(ctx context.Context) error {
 	defer look.Stop()
 	for {
 		// A look at the count is worth something when the placement has seen the view.
-		if m, ok := n.self(); (!ok || m.Draining) && n.settled(ctx) && n.lookup.grains.Load() == 0 {
+		if m, ok := n.self(); (!ok || m.Draining) && n.settled(ctx) && n.lookup.grains.Load() == 0 && n.lookup.moving.Load() == 0 {
 			return nil
 		}
 		if !n.successor() {

@@ -391,8 +391,8 @@ func (p *placement) onReleased(ctx actor.Context, m released) {
 		return
 	}
 	delete(p.grains, m.key)
-	if to, ok := p.l.Owner(m.kind, m.identity); ok && g.moved && g.kind.HandOver && !to.Self {
-		ctx.Send(actor.NewPID(to.Address, placementName), activation(m.key, false)) // nobody need ask for it
+	if g.moved && g.kind.HandOver && p.done == nil {
+		p.l.activateElsewhere(m.key) // nobody need ask for it
 	}
 }
 
