@@ -56,13 +56,16 @@ func (a *applier) Receive(ctx actor.Context) {
 }
 
 func (a *applier) onEvents(ctx actor.Context, m *EventsIn) {
-	stale := false
+	stale, ahead := false, false
 	for _, e := range m.Events {
 		switch {
 		case e.GetNumber() <= a.applied:
 			stale = true
 		case e.Number > a.applied+2*statusWindow:
-			a.cfg.Log.Warn("status event far ahead; the edge will send it again", zap.Uint64("number", e.Number), zap.Uint64("applied", a.applied))
+			if !ahead { // once a frame, which holds thousands
+				a.cfg.Log.Warn("status event far ahead; the edge will send it again", zap.Uint64("number", e.Number), zap.Uint64("applied", a.applied))
+			}
+			ahead = true
 		default:
 			a.waiting[e.Number] = e
 		}

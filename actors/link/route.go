@@ -53,7 +53,16 @@ const (
 
 // newRoute: known are hubs heard of, the one that worked last first.
 func newRoute(configured, known []string, redirect string) *route {
-	return &route{hubs: distinct(known[:min(len(known), 1)], configured, known), redirect: redirect, late: map[string]time.Time{}}
+	r := &route{redirect: redirect, late: map[string]time.Time{}}
+	r.hear(configured, known)
+	return r
+}
+
+// hear takes over what is known meanwhile, between two rounds.
+func (r *route) hear(configured, known []string) {
+	if r.tried == 0 {
+		r.hubs = distinct(known[:min(len(known), 1)], configured, known)
+	}
 }
 
 // distinct joins lists; of what occurs again the first stays.

@@ -51,6 +51,23 @@ func TestRouteGoesRoundTheHubs(t *testing.T) {
 	}
 }
 
+// What is heard of counts from the next round on.
+func TestRouteHearsOfHubs(t *testing.T) {
+	r := newRoute([]string{"a:1", "b:1"}, nil, "")
+	r.failed(r.choose(noon), errDown, false, noon)
+	r.hear([]string{"a:1", "b:1"}, []string{"a:1", "c:1"})
+	var order []string
+	for range 4 {
+		hub := r.choose(noon)
+		order = append(order, hub)
+		r.failed(hub, errDown, false, noon)
+		r.hear([]string{"a:1", "b:1"}, []string{"a:1", "c:1"})
+	}
+	if want := []string{"b:1", "a:1", "b:1", "c:1"}; !slices.Equal(order, want) {
+		t.Errorf("tried %v, want %v", order, want)
+	}
+}
+
 func TestRouteFollowsRedirectsButNotInACircle(t *testing.T) {
 	r := newRoute([]string{"a:1", "b:1"}, nil, "z:1")
 	if hub := r.choose(noon); hub != "z:1" {

@@ -93,7 +93,7 @@ func (s *edgeSync) Receive(ctx actor.Context) {
 	case *actor.Started:
 		ctx.Request(s.cfg.Session, &Synchronise{Gen: s.cfg.Gen})
 	case *Synchronising:
-		s.route = newRoute(s.cfg.Hubs, s.known(), m.Hub)
+		s.route = newRoute(s.cfg.Hubs, nil, m.Hub)
 		s.dial(ctx)
 	case dialDue:
 		s.dial(ctx)
@@ -122,6 +122,7 @@ func (s *edgeSync) Receive(ctx actor.Context) {
 }
 
 func (s *edgeSync) dial(ctx actor.Context) {
+	s.route.hear(s.cfg.Hubs, s.known())
 	s.since = time.Now()
 	s.hub = s.route.choose(s.since)
 	// A path or a machine that was too slow for one attempt gets longer for the next.

@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"encoding/base64"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -12,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ringway-im/ringway/actors/link"
+	"github.com/ringway-im/ringway/cluster"
+	"github.com/ringway-im/ringway/cluster/gossip"
 	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/config"
@@ -116,9 +120,11 @@ func (h *hubs) own(addr string, others ...string) (session *actor.PID, end func(
 }
 
 // edge starts one that knows these hubs.
-func (h *hubs) edge(fs vfs.FS, known ...string) *Edge {
+func (h *hubs) edge(fs vfs.FS, known ...string) *Edge { return h.gossiping(nil, fs, known...) }
+
+func (h *hubs) gossiping(g *config.EdgeGossip, fs vfs.FS, known ...string) *Edge {
 	cfg := config.Edge{
-		ID: edgeID, DataDir: "edge", Hubs: known, Ring: config.Ring{Slots: 255}, Spill: config.Spill{MaxMessages: 100},
+		ID: edgeID, DataDir: "edge", Hubs: known, Gossip: g, Ring: config.Ring{Slots: 255}, Spill: config.Spill{MaxMessages: 100},
 		Link: config.EdgeLink{Stripes: 8, TLS: config.TLS{Cert: h.file(edgeID + ".crt"), Key: h.file(edgeID + ".key"), CA: h.file("ca.crt")}},
 		SMSC: config.SMSC{Name: "x", Protocol: "smpp", Window: 1, Validity: time.Hour, Binds: []config.Bind{{Address: "127.0.0.1:1", User: "x", Sessions: 1}}},
 	}
@@ -212,4 +218,40 @@ func TestEdgeFindsOtherHubsAfterItsOwnIsGone(t *testing.T) {
 	e = h.edge(fs, a)
 	t.Logf("started anew: there after %v", h.linked(e, 5*time.Second).Round(time.Millisecond))
 	end()
+}
+
+// An edge none of whose configured hubs lives hears by gossip of one that does, and the
+// hub of the edge.
+func TestEdgeFindsAHubByGossip(t *testing.T) {
+	t.Parallel()
+	h := newHubs(t)
+	gone, kill := h.open(0)
+	kill()
+	a, _ := h.open(0)
+	h.must(os.WriteFile(h.file("gossip.key"), []byte("# of a test\n"+base64.StdEncoding.EncodeToString(make([]byte, 32))+"\n"), 0o600))
+	keys, err := cluster.LoadKeys(h.file("gossip.key"))
+	h.must(err)
+	seen := make(chan bool, 10)
+	g, err := gossip.StartHub(gossip.HubConfig{
+		Name: "hub", Link: a, Listen: "127.0.0.1:0", Pools: gossip.PerEdge, Edges: []string{edgeID}, Keys: keys, Log: zap.NewNop(),
+		Verdict: func(edge string, alive bool) { seen <- alive },
+	})
+	h.must(err)
+	defer g.Stop()
+	_, end := h.own(a)
+	defer end()
+	e := h.gossiping(&config.EdgeGossip{Listen: "127.0.0.1:0", Join: []string{g.Address()}, Pools: gossip.PerEdge, KeyFile: h.file("gossip.key")}, vfs.NewMem(), gone)
+	h.linked(e, 20*time.Second)
+	if alive, known := g.Alive(edgeID); !<-seen || !alive || !known {
+		t.Errorf("the hub says alive %v, known %v", alive, known)
+	}
+	h.must(e.Close())
+	select {
+	case alive := <-seen:
+		if alive {
+			t.Error("the edge is alive twice")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the hub does not see the edge go")
+	}
 }
