@@ -24,7 +24,7 @@ test: ## all tests; what lacks something skips and says so
 	CGO_ENABLED=0 go test ./...
 
 check: export RINGWAY_NO_SKIP = 1
-check: format generated lint race interop ## what CI runs: format, generated code, lint, tests with -race, other people's SMSCs and ESMEs; nothing skipped
+check: format generated lint race torture-slice interop ## what CI runs: format, generated code, lint, tests with -race, processes that are killed, other people's SMSCs and ESMEs; nothing skipped
 
 race:
 	.ci/race
@@ -76,8 +76,8 @@ interop: ## Kannel, npm smpp and Perl's Net::SMPP against our SMSC and our edge 
 cut: ## the link cut for 30 s under load, and noise at every port
 	RINGWAY_LONG=1 $(E2E) '^(TestCut|TestNoiseDisturbsNobody)$$'
 
-restart: ## both nodes closed and killed in mid-flow, many times
-	RINGWAY_LONG=1 $(E2E) '^(TestRestart|TestKill)$$'
+restart: ## both nodes closed in mid-flow, many times
+	RINGWAY_LONG=1 $(E2E) '^TestRestart$$'
 
 scale: ## what 100 idle edges and 2,000 people online take of a hub
 	RINGWAY_LONG=1 $(E2E) '^TestScale'
@@ -98,5 +98,31 @@ FIRST ?= 1
 histories: ## N (10000) simulated histories of the whole pair from seed FIRST on, in virtual time, judged
 	go test ./tests/simulation -run '^TestHistories$$' -count=1 -timeout 0 -v -args -seeds $(N) -first $(FIRST)
 
-torture: ## whole nodes whose disks are lost, filled and restored; as root with a disk that fills
-	go test -count=1 -v -timeout 10m ./tests/torture
+ROUNDS   ?= 20
+SEED     ?= 0
+PROTOCOL ?= both
+FOR      ?= 0
+NETWORK  ?= relay
+REPORT   ?=
+TORTURE   = CGO_ENABLED=0 go test -count=1 -timeout 0 ./tests/e2e -run '^TestTorture$$' $(1) -args -rounds $(2) -seed $(SEED) -protocol $(PROTOCOL) -for $(FOR) -network $(NETWORK) -report '$(abspath $(REPORT))'
+
+# Whole nodes' disks first. As root disks are filled too, and NETWORK=namespaces loses packets.
+torture: ## hub, edge and SMSC as processes: ROUNDS (20) kills of hub and edge each; PROTOCOL, SEED, FOR=10m, NETWORK, REPORT=file
+	CGO_ENABLED=0 go test -count=1 -v -timeout 10m ./tests/torture
+	$(call TORTURE,-v,$(ROUNDS))
+
+.PHONY: torture-slice cut-table backlog
+torture-slice: # of make torture, for make check: without the race detector, which the processes do not have anyway
+	$(call TORTURE,,6)
+
+CUTS    ?= 20
+LENGTHS ?= 1s,10s,60s
+LOSS    ?= 2%
+
+cut-table: ## as root: CUTS (20) cuts of each of LENGTHS (1s,10s,60s) at 300 ms RTT and LOSS (2%): how long until all is as before
+	RINGWAY_LONG=1 go test -count=1 -v -timeout 0 ./tests/e2e -run '^TestCutTable$$' -args -cuts $(CUTS) -lengths $(LENGTHS) -cut-loss $(LOSS) -protocol $(PROTOCOL) -seed $(SEED)
+
+BACKLOG ?= 1000000
+
+backlog: ## BACKLOG (1000000) messages behind a full ring, at the hub and at the edge: memory and rate
+	RINGWAY_LONG=1 go test -count=1 -v -timeout 0 ./tests/e2e -run '^TestBacklog$$' -args -backlog $(BACKLOG)

@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,13 +23,16 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/ringway-im/ringway/tests/history"
 )
 
 // api calls a node's HTTP interface as a program outside would.
 type api struct {
-	t     testing.TB
-	base  string // http://host:port
-	token string
+	t      testing.TB
+	base   string // http://host:port
+	token  string
+	client *http.Client // nil: httpClient
 }
 
 var httpClient = &http.Client{
@@ -53,7 +57,7 @@ func (a api) try(ctx context.Context, method, path string, body, into any) (stat
 	if a.token != "" {
 		request.Header.Set("Authorization", "Bearer "+a.token)
 	}
-	response, err := httpClient.Do(request)
+	response, err := cmp.Or(a.client, httpClient).Do(request)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -83,16 +87,22 @@ func (a api) call(method, path string, body, into any) {
 }
 
 // metric returns the value of a metric, all its labels summed that hold label.
-func (a api) metric(name, label string) (sum float64) {
+func (a api) metric(name, label string) float64 {
 	a.t.Helper()
 	var text string
 	a.call("GET", "/metrics", nil, &text)
+	return sumOf(a.t, text, name, label)
+}
+
+// sumOf adds up what a page of metrics has under a name and a label.
+func sumOf(t testing.TB, text, name, label string) (sum float64) {
+	t.Helper()
 	for line := range strings.Lines(text) {
 		if full, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.Contains(full, label) &&
 			(full == name || strings.HasPrefix(full, name+"{")) {
 			var v float64
 			if _, err := fmt.Sscan(value, &v); err != nil {
-				a.t.Fatalf("metric %s: %v", line, err)
+				t.Fatalf("metric %s: %v", line, err)
 			}
 			sum += v
 		}
@@ -110,6 +120,8 @@ type outgoing struct {
 	Text     string `json:"text,omitempty"`
 	Class    *int   `json:"class,omitempty"`
 	ValidFor string `json:"valid_for,omitempty"`
+
+	again bool // it was refused for now
 }
 
 // incoming is a frame of the hub's.
@@ -143,10 +155,12 @@ type person struct {
 	refused  []incoming
 	states   map[string][]string // by id
 	final    map[string]string   // by id
+	settled  map[string]bool     // ids that are processed or final
 	inbox    []incoming          // each id once
 	seen     map[string]bool
 	lastSeq  uint64
-	streams  int // opened so far
+	saw      []history.Record // in order; Msg is the text
+	streams  int              // opened so far
 	stop     context.CancelFunc
 	finished sync.WaitGroup
 }
@@ -155,8 +169,8 @@ type person struct {
 func newPerson(hub api, name string) *person {
 	hub.t.Helper()
 	p := &person{
-		api: api{t: hub.t, base: hub.base}, name: name,
-		ids: map[string]string{}, states: map[string][]string{}, final: map[string]string{}, seen: map[string]bool{},
+		api: api{t: hub.t, base: hub.base, client: hub.client}, name: name,
+		ids: map[string]string{}, states: map[string][]string{}, final: map[string]string{}, settled: map[string]bool{}, seen: map[string]bool{},
 	}
 	p.changed = sync.NewCond(&p.mu)
 	hub.call("PUT", "/v1/users/"+name, map[string]string{"password": "correct horse"}, nil)
@@ -198,7 +212,7 @@ func (p *person) stream(ctx context.Context) error {
 	at := fmt.Sprintf("%s/v1/stream?device=pc&after=%d", strings.Replace(p.base, "http", "ws", 1), p.lastSeq)
 	p.mu.Unlock()
 	conn, response, err := websocket.Dial(ctx, at, &websocket.DialOptions{
-		Subprotocols: []string{"ringway.v1"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + p.token}},
+		HTTPClient: p.client, Subprotocols: []string{"ringway.v1"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + p.token}},
 	})
 	if err != nil {
 		return err
@@ -274,6 +288,9 @@ func (p *person) read(f incoming) error {
 	switch f.Ev {
 	case "accepted", "error":
 		i := slices.IndexFunc(p.pending, func(o outgoing) bool { return o.OpID == f.OpID })
+		if i < 0 && f.OpID == "" && f.Code == "unavailable" { // what was received could not be noted
+			return fmt.Errorf("%s", f.Message)
+		}
 		if i < 0 {
 			p.t.Errorf("%s: an answer to nothing: %+v", p.name, f)
 			return nil
@@ -281,29 +298,57 @@ func (p *person) read(f incoming) error {
 		if f.Code == "unavailable" { // the hub is shutting down
 			return fmt.Errorf("%s", f.Message)
 		}
-		if f.Ev == "error" {
-			p.refused = append(p.refused, f)
-		} else {
-			p.ids[p.pending[i].Ref] = f.ID
-		}
+		o := p.pending[i]
 		p.pending = slices.Delete(p.pending, i, i+1)
 		p.written--
+		switch {
+		case f.Code == "disk_full":
+			o.again = true
+			time.AfterFunc(100*time.Millisecond, func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.pending = append(p.pending, o)
+				p.changed.Broadcast()
+			})
+		case f.Ev == "error":
+			p.refused = append(p.refused, f)
+		default:
+			p.ids[o.Ref] = f.ID
+			r := history.Record{Kind: history.Accepted, Msg: o.Text, ID: f.ID, Conn: p.name, To: o.To}
+			if o.again { // others have overtaken it
+				r.Conn += " " + o.Ref
+			}
+			if o.Class != nil {
+				r.Class = *o.Class
+			}
+			p.note(r)
+		}
 	case "message":
 		if !p.seen[f.ID] {
 			p.seen[f.ID] = true
 			p.inbox = append(p.inbox, f)
+			p.note(history.Record{Kind: history.Inbox, Msg: f.Text, From: f.From, ID: f.ID})
 		}
 		p.pending = append(p.pending, outgoing{Op: "received", ID: f.ID})
 		p.changed.Broadcast()
 	case "state":
 		p.states[f.ID] = append(p.states[f.ID], f.State)
+		p.note(history.Record{Kind: history.State, ID: f.ID, State: f.State, N: f.Seq})
 		if f.Final {
 			p.final[f.ID] = f.State
+		}
+		if f.Final || f.State == "processed" {
+			p.settled[f.ID] = true
 		}
 	default:
 		p.t.Errorf("%s: event %q is not in the contract", p.name, f.Ev)
 	}
 	return nil
+}
+
+func (p *person) note(r history.Record) {
+	r.By, r.At = "person/"+p.name, time.Now().UnixMicro()
+	p.saw = append(p.saw, r)
 }
 
 // send queues a text on the stream and returns its ref.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ringway-im/ringway/nodes/demo"
+	"github.com/ringway-im/ringway/tests/history"
 )
 
 // corpus returns real texts: the sample that is part of the project, or all of
@@ -86,18 +87,15 @@ type flow struct {
 	handsets []string
 
 	downs, ups int
-	toHandset  map[string][]string            // by handset
-	toPerson   map[string]map[string][]string // by person and handset
-	refs       map[string]string              // of what was sent down last, by text
+	toPerson   map[string][]string // by handset
 }
 
 func newFlow(hub api, smsc smscAPI, number string, people, handsets int) *flow {
 	hub.t.Helper()
-	f := &flow{t: hub.t, hub: hub, smsc: smsc, number: number, toHandset: map[string][]string{}, toPerson: map[string]map[string][]string{}, refs: map[string]string{}}
+	f := &flow{t: hub.t, hub: hub, smsc: smsc, number: number, toPerson: map[string][]string{}}
 	for i := range people {
 		p := newPerson(hub, fmt.Sprintf("person-%d", i+1)).online()
 		f.people = append(f.people, p)
-		f.toPerson[p.name] = map[string][]string{}
 	}
 	for i := range handsets {
 		f.handsets = append(f.handsets, fmt.Sprintf("%s%07d", demo.Prefix, i+1))
@@ -111,8 +109,7 @@ func (f *flow) with(handset int) *person { return f.people[handset%len(f.people)
 // down has a handset's person send it a text.
 func (f *flow) down(handset int, text string) {
 	number := f.handsets[handset]
-	f.refs[text] = f.with(handset).send(number, text)
-	f.toHandset[number] = append(f.toHandset[number], text)
+	f.with(handset).send(number, text)
 	f.downs++
 }
 
@@ -123,8 +120,7 @@ func (f *flow) up(handset int, text string) {
 	if err := f.smsc.send(number, f.number, text); err != nil {
 		f.t.Fatal(err)
 	}
-	of := f.toPerson[f.with(handset).name]
-	of[number] = append(of[number], text)
+	f.toPerson[number] = append(f.toPerson[number], text)
 	f.ups++
 }
 
@@ -217,33 +213,32 @@ func (f *flow) idle() string {
 	return ""
 }
 
-// check compares every recipient's texts with what was sent: at the handsets,
-// on the streams and in the inboxes.
+// check judges what came to handsets and people: all of it once, unaltered and in
+// order.
 func (f *flow) check() {
 	f.t.Helper()
+	accepted, taken, acked, inbox := byTurn(), byTurn(), byTurn(), byTurn()
+	var records []history.Record
 	for _, number := range f.handsets {
-		sameSequence(f.t, "handset "+number, f.smsc.texts(number), f.toHandset[number])
+		for _, text := range f.smsc.texts(number) {
+			records = append(records, history.Record{Kind: history.Taken, By: "smsc", Session: "only", Msg: taken(true, number, text)})
+		}
+		for _, text := range f.toPerson[number] {
+			records = append(records, history.Record{Kind: history.Acked, By: "smsc", Msg: acked(false, number, text), From: number, To: f.number})
+		}
 	}
-	f.checkPeople()
 	for _, p := range f.people {
+		records = append(records, p.records(accepted, inbox)...)
+		page := byTurn() // the inbox's pages say the same as the stream
+		for _, m := range p.inboxPages() {
+			records = append(records, history.Record{Kind: history.Inbox, By: "person/" + p.name, Msg: page(false, m.From, m.Text), ID: m.ID})
+		}
 		if finals := p.finals(); len(finals) != 1 || finals["delivered"] == 0 {
 			f.t.Errorf("%s: final states %v, want delivered only", p.name, finals)
 		}
 	}
-}
-
-func (f *flow) checkPeople() {
-	f.t.Helper()
-	for _, p := range f.people {
-		pages, stream := bySender(p.inboxPages()), p.got()
-		for _, number := range sortedKeys(f.toPerson[p.name]) {
-			sameSequence(f.t, p.name+"'s inbox, from "+number, pages[number], f.toPerson[p.name][number])
-			sameSequence(f.t, p.name+"'s stream, from "+number, stream[number], f.toPerson[p.name][number])
-		}
-		for _, from := range sortedKeys(pages) {
-			if f.toPerson[p.name][from] == nil {
-				f.t.Errorf("%s got %q from %s, who wrote nothing", p.name, pages[from], from)
-			}
-		}
+	v := mustHold(f.t, append(records, history.Record{Kind: history.End}))
+	if v.Accepted != f.downs || v.Taken != f.downs || v.Acked != f.ups || v.Inbox != f.ups {
+		f.t.Errorf("%d texts down and %d up became %+v", f.downs, f.ups, v)
 	}
 }

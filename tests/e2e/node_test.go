@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,13 +62,21 @@ type node struct {
 
 	mu    sync.Mutex
 	lines []string // of stderr
+	gone  bool     // killed on purpose
 }
 
 // launch starts the binary. It is killed at the test's end unless it has ended.
 func launch(t testing.TB, args ...string) *node {
 	t.Helper()
+	return launchAs(t, nil, args...)
+}
+
+// launchAs has a program start the binary, one that becomes it.
+func launchAs(t testing.TB, by []string, args ...string) *node {
+	t.Helper()
 	n := &node{t: t, name: strings.Join(args[:min(len(args), 3)], " "), done: make(chan struct{})}
-	n.cmd = exec.Command(binary(t), args...)
+	command := append(slices.Clone(by), append([]string{binary(t)}, args...)...)
+	n.cmd = exec.Command(command[0], command[1:]...)
 	stderr, err := n.cmd.StderrPipe()
 	if err == nil {
 		err = n.cmd.Start()
@@ -86,8 +96,9 @@ func launch(t testing.TB, args ...string) *node {
 		_ = n.cmd.Wait()
 	}()
 	t.Cleanup(func() {
+		gone := n.gone
 		n.kill()
-		if t.Failed() {
+		if t.Failed() && !gone {
 			lines := n.log()
 			t.Logf("%s said last:\n%s", n.name, strings.Join(lines[max(0, len(lines)-25):], "\n"))
 		}
@@ -114,7 +125,7 @@ func (n *node) ended() bool {
 // ready waits for the log line that says so; every line must be JSON.
 func (n *node) ready() *node {
 	n.t.Helper()
-	eventually(n.t, 20*time.Second, func() string {
+	missing := await(n.t.Context(), 30*time.Second, func() string {
 		for _, line := range n.log() {
 			var entry struct{ Msg string }
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
@@ -129,6 +140,14 @@ func (n *node) ready() *node {
 		}
 		return n.name + " is not ready"
 	})
+	if missing != "" {
+		_ = n.cmd.Process.Signal(syscall.SIGQUIT) // it says where it hangs
+		select {
+		case <-n.done:
+		case <-time.After(5 * time.Second):
+		}
+		n.t.Fatalf("%s:\n%s", missing, strings.Join(n.log(), "\n"))
+	}
 	return n
 }
 
@@ -174,6 +193,7 @@ func (n *node) stop() {
 }
 
 func (n *node) kill() {
+	n.gone = true
 	if err := n.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		n.t.Error(err)
 	}
@@ -217,19 +237,33 @@ func address(t testing.TB) string {
 type site struct {
 	t             testing.TB
 	dir           string
-	hubHTTP, link string
+	hubHTTP, link string // where the hub listens
+	via           string // where edges dial; empty: link
 	edges         []*siteEdge
+	certificate   string // the hub's
+	extras        string // of the hub's configuration
+
+	inHub inside // where the hub runs
+}
+
+// inside is a place with a network of its own; the zero value is here.
+type inside struct {
+	by     []string     // starts a program there
+	client *http.Client // reaches it
 }
 
 type siteEdge struct {
 	id, prefix, number, protocol   string
 	smscAt, smscHTTP, http, extras string
+	tapAt                          string // where the edge reaches the SMSC, if not at smscAt
+	sessions                       int    // 0: one
 	local                          bool
+	in                             inside // where it runs
 }
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), hubHTTP: address(t), link: address(t)}
+	s := &site{t: t, dir: t.TempDir(), hubHTTP: address(t), link: address(t), certificate: "hub-1"}
 	s.pki("init", s.path("pki"))
 	s.pki("hub", s.path("pki"), "hub-1")
 	return s
@@ -259,17 +293,20 @@ func (s *site) edge(id, prefix, protocol string, local bool) *siteEdge {
 	return e
 }
 
+// rewrite writes an edge's file anew after a change.
+func (s *site) rewrite(e *siteEdge) { s.write(e.id+".yaml", s.edgeYAML(e)) }
+
 func (s *site) edgeYAML(e *siteEdge) string {
-	yaml := fmt.Sprintf("id: %s\ndata_dir: ./%s-data\nsmsc:\n  name: %s\n  protocol: %s\n  binds:\n    - {address: %q, user: ringway, password: secret}\n%s",
-		e.id, e.id, e.id, e.protocol, e.smscAt, e.extras)
+	yaml := fmt.Sprintf("id: %s\ndata_dir: ./%s-data\nsmsc:\n  name: %s\n  protocol: %s\n  binds:\n    - {address: %q, user: ringway, password: secret, sessions: %d}\n%s",
+		e.id, e.id, e.id, e.protocol, cmp.Or(e.tapAt, e.smscAt), max(e.sessions, 1), e.extras)
 	if !e.local {
-		yaml += fmt.Sprintf("hubs: [%q]\nlink:\n  tls: {cert: pki/%s.crt, key: pki/%s.key, ca: pki/ca.crt}\nhttp: {listen: %q}\n", s.link, e.id, e.id, e.http)
+		yaml += fmt.Sprintf("hubs: [%q]\nlink:\n  tls: {cert: pki/%s.crt, key: pki/%s.key, ca: pki/ca.crt}\nhttp: {listen: %q}\n", cmp.Or(s.via, s.link), e.id, e.id, e.http)
 	}
 	return yaml
 }
 
 func (s *site) hubYAML() string {
-	yaml := fmt.Sprintf("data_dir: ./hub-data\nhttp: {listen: %q}\nlink:\n  listen: %q\n  tls: {cert: pki/hub-1.crt, key: pki/hub-1.key, ca: pki/ca.crt}\nlimits: {login_per_minute: 100000}\nedges:\n", s.hubHTTP, s.link)
+	yaml := fmt.Sprintf("data_dir: ./hub-data\nhttp: {listen: %q}\nlink:\n  listen: %q\n  tls: {cert: pki/%s.crt, key: pki/%[3]s.key, ca: pki/ca.crt}\nlimits: {login_per_minute: 100000}\n%[4]sedges:\n", s.hubHTTP, s.link, s.certificate, s.extras)
 	for _, e := range s.edges {
 		yaml += fmt.Sprintf("  - id: %s\n    prefixes: [%q]\n    number: %q\n", e.id, e.prefix, e.number)
 		if e.local {
@@ -289,12 +326,12 @@ func (s *site) write(name, content string) string {
 
 func (s *site) launchHub() *node {
 	s.t.Helper()
-	return launch(s.t, "hub", "--config", s.write("hub.yaml", s.hubYAML()))
+	return launchAs(s.t, s.inHub.by, "hub", "--config", s.write("hub.yaml", s.hubYAML()))
 }
 
 func (s *site) launchEdge(e *siteEdge) *node {
 	s.t.Helper()
-	return launch(s.t, "edge", "--config", s.path(e.id+".yaml"))
+	return launchAs(s.t, e.in.by, "edge", "--config", s.path(e.id+".yaml"))
 }
 
 func (s *site) launchSMSC(e *siteEdge, args ...string) *node {
@@ -309,14 +346,16 @@ func (s *site) admin() api {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return api{t: s.t, base: "http://" + s.hubHTTP, token: strings.TrimSpace(string(token))}
+	return api{t: s.t, base: "http://" + s.hubHTTP, token: strings.TrimSpace(string(token)), client: s.inHub.client}
 }
 
 func (e *siteEdge) smsc(t testing.TB) smscAPI {
 	return smscAPI{api{t: t, base: "http://" + e.smscHTTP}}
 }
 
-func (e *siteEdge) api(t testing.TB) api { return api{t: t, base: "http://" + e.http} }
+func (e *siteEdge) api(t testing.TB) api {
+	return api{t: t, base: "http://" + e.http, client: e.in.client}
+}
 
 // isReady waits until a node says so over HTTP.
 func isReady(a api, limit time.Duration) {

@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,17 +128,6 @@ func footprint(t *testing.T, n *node, a api) usage {
 		cpu:  (cpu() - before) / time.Since(at).Seconds(),
 		heap: a.metric("go_memstats_heap_inuse_bytes", ""), goroutines: a.metric("go_goroutines", ""),
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.pid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			if _, err := fmt.Sscan(rest, &u.rss); err != nil {
-				t.Fatal(err)
-			}
-			u.rss *= 1024
-		}
-	}
+	u.rss = memoryOf(t, n, "VmRSS:")
 	return u
 }

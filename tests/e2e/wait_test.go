@@ -80,16 +80,3 @@ func sameSequence(t testing.TB, who string, got, want []string) {
 	t.Errorf("%s: got %d texts, want %d; lost %d, doubled or altered %d; first difference at %d:\n got %s\nwant %s",
 		who, len(got), len(want), lost, surplus, first, around(got), around(want))
 }
-
-// withoutDoubles drops texts that repeat the one before them, and counts them.
-// Texts must differ from each other.
-func withoutDoubles(texts []string) (single []string, doubles []string) {
-	for i, text := range texts {
-		if i > 0 && texts[i-1] == text {
-			doubles = append(doubles, text)
-		} else {
-			single = append(single, text)
-		}
-	}
-	return single, doubles
-}

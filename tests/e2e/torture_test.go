@@ -1,0 +1,808 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ringway-im/ringway/nodes/wan"
+	"github.com/ringway-im/ringway/tests/history"
+)
+
+var torture struct {
+	rounds   int
+	seed     uint64
+	protocol string
+	duration time.Duration
+	network  string
+	loss     string
+	report   string
+}
+
+func init() {
+	flag.IntVar(&torture.rounds, "rounds", 1, "of TestTorture: kills of each of hub and edge")
+	flag.Uint64Var(&torture.seed, "seed", 0, "of TestTorture; 0: drawn")
+	flag.StringVar(&torture.protocol, "protocol", "both", "of TestTorture: cimd2, smpp or both")
+	flag.DurationVar(&torture.duration, "for", 0, "of TestTorture: no new round after it; 0: no limit")
+	flag.StringVar(&torture.network, "network", "relay", "of TestTorture: relay (in user space) or namespaces (that lose packets; root)")
+	flag.StringVar(&torture.loss, "loss", "2%", "of TestTorture in namespaces: packets lost each way")
+	flag.StringVar(&torture.report, "report", "", "of TestTorture: file to append a JSON line to for each round; empty: the test's log")
+}
+
+const (
+	tortureRTT  = 100 * time.Millisecond
+	judgeEvery  = 25 // rounds
+	underWay    = 150
+	fullEnough  = 50 // slots unprocessed at a kill
+	fullShare   = 0.9
+	betweenWant = 20
+)
+
+// Hub and edge are killed (SIGKILL) at random moments, in turn, and started again
+// at once, under load both ways; on the way the SMSC is killed, nodes are stopped
+// for a while (SIGSTOP), and the line is cut. People and the line to the SMSC saw what
+// happened, and tests/history judges it.
+func TestTorture(t *testing.T) {
+	protocols := []string{torture.protocol}
+	if torture.protocol == "both" {
+		protocols = []string{"smpp", "cimd2"}
+	}
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			x := newTorment(t, protocol, torture.network, tortureRTT, torture.loss)
+			x.full = newFullDisk(t, x.site)
+			x.start()
+			x.run()
+		})
+	}
+}
+
+// torment is a system under torture.
+type torment struct {
+	t    *testing.T
+	seed uint64
+	site *site
+	edge *siteEdge
+	flow *flow
+	tap  *tap
+	line interface {
+		cut()
+		restore()
+	}
+	out io.Writer
+
+	hub, edgeNode, smsc *node
+	full                *fullDisk // nil: no disk to fill
+	round               atomic.Int64
+	downs, ups, acked   int      // texts; ups as they were given to the SMSC
+	rounds              []*round // since the last judgement
+	all                 summary
+	begin               time.Time
+	records             *history.Writer // of the whole run
+	hubLife             int
+	pointers            []history.Record
+	metric              float64 // doubts that edges counted, those of dead ones included
+}
+
+// round is one line of the report.
+type round struct {
+	Round       int    `json:"round"`
+	Seed        uint64 `json:"seed"`
+	Protocol    string `json:"protocol"`
+	Victim      string `json:"victim"`
+	AfterMS     int64  `json:"after_ms"` // the round's begin
+	Accident    string `json:"accident,omitempty"`
+	Unprocessed *int   `json:"unprocessed"` // slots of the ring down when it was killed; null: the hub was not up
+	AtEdge      int    `json:"at_edge"`     // of them, durable at the edge
+	Up          int    `json:"unprocessed_up"`
+	Waiting     int    `json:"waiting"`                     // behind the ring
+	Between     bool   `json:"between_submit_and_response"` // it broke a session that had a submit unanswered
+	Broken      int    `json:"broken_sessions"`
+	Doubts      int    `json:"doubts"` // states unknown that its broken sessions led to
+	Doubled     int    `json:"doubled"`
+	Lost        int    `json:"lost"`
+	Other       int    `json:"other_violations"`
+
+	from, at time.Time // it was looked at; it was killed
+}
+
+// summary is the last line of the report.
+type summary struct {
+	Protocol   string         `json:"protocol"`
+	Seed       uint64         `json:"seed"`
+	Rounds     map[string]int `json:"rounds"` // by victim
+	Accidents  map[string]int `json:"accidents"`
+	FullShare  float64        `json:"share_with_50_unprocessed"`
+	Between    int            `json:"between_submit_and_response"`
+	Accepted   int            `json:"accepted"`
+	Acked      int            `json:"acked_from_handsets"`
+	Broken     int            `json:"broken_sessions"`
+	Doubts     int            `json:"doubts"`
+	Metric     float64        `json:"doubts_by_metric"`
+	SecondTime int            `json:"copies_at_smsc"`
+	Lost       int            `json:"lost"`
+	Doubled    int            `json:"doubled"`
+	Other      int            `json:"other_violations"`
+	Seconds    float64        `json:"seconds"`
+
+	full int // rounds
+}
+
+type relayed struct{ *wan.Relay }
+
+func (r relayed) cut()     { r.Cut() }
+func (r relayed) restore() { r.Restore() }
+
+// newTorment lays out a system, start starts it.
+func newTorment(t *testing.T, protocol, network string, rtt time.Duration, loss string) *torment {
+	x := &torment{t: t, seed: cmp.Or(torture.seed, rand.Uint64()), out: io.Discard, begin: time.Now()}
+	x.all = summary{Protocol: protocol, Seed: x.seed, Rounds: map[string]int{}, Accidents: map[string]int{}}
+	t.Logf("seed %d", x.seed)
+	if torture.report != "" {
+		file, err := os.OpenFile(torture.report, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = file.Close() })
+		x.out = file
+	}
+	x.site = newSite(t)
+	x.edge = x.site.edge("manila-1", "+63917", protocol, false)
+	listener := x.wire(network, rtt, loss)
+	x.edge.tapAt = listener.Addr().String()
+	x.edge.extras = "  redial: {first: 20ms, max: 100ms}\n"
+	x.site.rewrite(x.edge)
+	x.tap = newTap(t, protocol, x.edge.smscAt, listener)
+	records, err := os.Create(x.site.path("records.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = records.Close() })
+	x.records = history.NewWriter(records)
+
+	return x
+}
+
+func (x *torment) start() {
+	t := x.t
+	t.Cleanup(func() {
+		if t.Failed() && torture.report != "" {
+			kept := fmt.Sprintf("%s.%s.%d", torture.report, x.all.Protocol, x.seed)
+			t.Logf("what is left of it: %s: %v", kept, os.CopyFS(kept, os.DirFS(x.site.dir)))
+		}
+	})
+	x.startSMSC()
+	x.hub = x.site.launchHub().ready()
+	x.edgeNode = x.site.launchEdge(x.edge).ready()
+	isReady(x.edge.api(t), 30*time.Second)
+	x.flow = newFlow(x.site.admin(), x.edge.smsc(t), x.edge.number, 3, 30)
+	for i := range x.flow.handsets { // whom their answers are for
+		x.flow.down(i, fmt.Sprintf("d0-%d hello", i))
+	}
+	x.round.Store(1)
+	eventually(t, 60*time.Second, func() string { return atLeast("settled", -x.unsettled(), 0) })
+}
+
+// wire lays the line between hub and edge, and opens where the edge finds the SMSC.
+func (x *torment) wire(network string, rtt time.Duration, loss string) net.Listener {
+	if network == "namespaces" {
+		n := newNetwork(x.t, rtt, loss, x.seed)
+		x.line = n
+		x.site.inHub, x.edge.in = n.inside("hub"), n.inside("edge")
+		x.site.link = fmt.Sprintf("%s:%d", n.address("hub"), linkPort)
+		x.site.pki("hub", x.site.path("pki"), "hub-2", "--host", n.address("hub"))
+		x.site.certificate = "hub-2"
+		l, err := n.listen("edge", "127.0.0.1:0")
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		return l
+	}
+	relay, err := wan.New(wan.Config{Target: x.site.link, RTT: rtt})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.t.Cleanup(func() { _ = relay.Close() })
+	x.line = relayed{relay}
+	x.site.via = relay.Addr()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return l
+}
+
+// startSMSC: it takes longer for a message than a disk does, and lets the edge wait
+// as long again after it has taken every other one: the edge always waits for an
+// answer, and what it waits for is taken or not.
+func (x *torment) startSMSC() {
+	x.smsc = x.site.launchSMSC(x.edge, "--latency", slow, "--faults", `{"late_rate":0.5,"late_by":"15ms"}`, "--retry-after", "50ms").ready()
+}
+
+const slow, fast = "15ms", "1ms"
+
+func (x *torment) latency(d string) {
+	x.flow.smsc.call("PUT", "/faults", map[string]string{"latency": d, "late_by": d}, nil)
+}
+
+func (x *torment) run() {
+	stop := x.load()
+	for i := range 2 * torture.rounds {
+		if torture.duration > 0 && time.Since(x.begin) > torture.duration {
+			break
+		}
+		x.round.Store(int64(i + 1))
+		x.strike()
+		if len(x.rounds) == judgeEvery {
+			stop()
+			x.judge()
+			if x.t.Failed() {
+				return
+			}
+			stop = x.load()
+		}
+	}
+	stop()
+	x.judge()
+	x.conclude()
+}
+
+// load keeps both ways busy until stop.
+func (x *torment) load() (stop func()) {
+	end := make(chan struct{})
+	var feeding sync.WaitGroup
+	every := func(d time.Duration, feed func()) {
+		feeding.Go(func() {
+			ticker := time.NewTicker(d)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-end:
+					return
+				case <-ticker.C:
+					feed()
+				}
+			}
+		})
+	}
+	every(5*time.Millisecond, func() {
+		people := x.flow.people
+		for i, p := range people {
+			for n := p.unsettled(); n < underWay; n++ {
+				x.downs++
+				handset := i + len(people)*(x.downs%(len(x.flow.handsets)/len(people)))
+				name := fmt.Sprintf("d%d-%d", x.round.Load(), x.downs)
+				text := name + " to you"
+				if x.downs%16 == 0 { // in two parts of 153 septets at most, each with its name
+					text = fmt.Sprintf("%-153s%s/1 the end", name+"/0 begins", name)
+				}
+				x.flow.down(handset, text)
+			}
+		}
+	})
+	every(20*time.Millisecond, func() {
+		var stats smscStats
+		smsc := x.flow.smsc
+		if _, _, err := smsc.try(x.t.Context(), "GET", "/stats", nil, &stats); err != nil || stats.MOQueued-stats.MOAcked-stats.MORefused > underWay {
+			return
+		}
+		for range 10 {
+			x.ups++
+			handset := x.flow.handsets[x.ups%len(x.flow.handsets)]
+			_ = smsc.send(handset, x.edge.number, fmt.Sprintf("u%d-%d to you", x.round.Load(), x.ups)) // the SMSC may be away
+		}
+	})
+	return func() {
+		close(end)
+		feeding.Wait()
+	}
+}
+
+// unsettled is how many of his messages are neither processed nor final.
+func (p *person) unsettled() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent - len(p.settled)
+}
+
+// ringsNow is what is unprocessed in the rings, as the hub has it.
+type ringsNow struct{ down, atEdge, up, waiting int }
+
+type ringView struct {
+	Slots    uint64
+	Queue    int
+	Pointers struct {
+		LastRetrieved uint64 `json:"last_retrieved"`
+		LastSent      uint64 `json:"last_sent"`
+		LastConfirmed uint64 `json:"last_confirmed"`
+		LastProcessed uint64 `json:"last_processed"`
+	}
+	Counts struct{ Retrieved, Sent, Confirmed int }
+}
+
+// look asks /v1/rings, and keeps where the hub's pointers stand.
+func (x *torment) look(limit time.Duration) (now ringsNow, err error) {
+	ctx, cancel := context.WithTimeout(x.t.Context(), limit)
+	defer cancel()
+	var rings struct {
+		Edges []struct{ Hub struct{ Down, Up *ringView } }
+	}
+	if _, _, err := x.flow.hub.try(ctx, "GET", "/v1/rings", nil, &rings); err != nil {
+		return now, err
+	}
+	hub := rings.Edges[0].Hub
+	for name, r := range map[string]*ringView{"down": hub.Down, "up": hub.Up} {
+		if r == nil || r.Slots == 0 {
+			continue // not yet known
+		}
+		role := map[string]string{"down": "sender", "up": "receiver"}[name]
+		x.pointers = append(x.pointers, history.Record{
+			Kind: history.Pointers, By: "hub", Ring: name, Role: role, Life: x.hubLife, Slots: r.Slots, Retrieved: r.Pointers.LastRetrieved,
+			Sent: r.Pointers.LastSent, Confirmed: r.Pointers.LastConfirmed, Processed: r.Pointers.LastProcessed,
+		})
+		held := r.Counts.Retrieved + r.Counts.Sent + r.Counts.Confirmed
+		if name == "down" {
+			now.down, now.atEdge, now.waiting = held, r.Counts.Confirmed, r.Queue
+		} else {
+			now.up = held
+		}
+	}
+	return now, nil
+}
+
+// accident goes on beside a kill: begin, and what ends it.
+type accident struct {
+	name  string
+	begin func() (end func())
+	lasts time.Duration
+}
+
+// draw draws what else happens in a round.
+func (x *torment) draw(dice *rand.Rand, victim string) (a accident) {
+	between := func(from, to time.Duration) time.Duration { return from + time.Duration(dice.Int64N(int64(to-from))) }
+	cut := func() func() {
+		x.line.cut()
+		return x.line.restore
+	}
+	a.lasts = between(50*time.Millisecond, 1500*time.Millisecond)
+	switch d := dice.IntN(100); {
+	case d < 55:
+		return accident{}
+	case d < 70:
+		a.name, a.begin = "cut", cut
+	case d < 75: // until both ends say that it is interrupted
+		a.name, a.begin, a.lasts = "long cut", cut, between(3200*time.Millisecond, 4500*time.Millisecond)
+	case d < 85:
+		other := map[string]*node{"hub": x.edgeNode, "edge": x.hub}[victim]
+		a.name, a.begin = "other node stopped", other.pause
+	case d < 90:
+		a.name, a.begin = "SMSC stopped", x.smsc.pause
+	case d < 95 || x.full == nil || victim == "hub":
+		a.name, a.begin, a.lasts = "SMSC killed", func() func() {
+			x.tap.died()
+			x.smsc.kill()
+			x.startSMSC()
+			return func() {}
+		}, 0
+	default:
+		a.name, a.begin = "hub's disk full", x.full.fill
+	}
+	return a
+}
+
+// pause stops a process (SIGSTOP) until resumed.
+func (n *node) pause() (resume func()) {
+	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+	return func() { _ = n.cmd.Process.Signal(syscall.SIGCONT) }
+}
+
+// strike is a round: wait, look, kill, start again. Its seed tells which victim,
+// when and beside what.
+func (x *torment) strike() {
+	number := int(x.round.Load())
+	dice := rand.New(rand.NewPCG(x.seed, uint64(number)))
+	victims := []string{"hub", "edge"}
+	if rand.New(rand.NewPCG(x.seed, uint64((number-1)/2)|1<<40)).IntN(2) == 0 {
+		slices.Reverse(victims)
+	}
+	r := &round{Round: number, Seed: x.seed, Protocol: x.all.Protocol, Victim: victims[number%2]}
+	a := x.draw(dice, r.Victim)
+	r.Accident = a.name
+	wait := time.Duration(300+dice.IntN(900)) * time.Millisecond
+	amid := time.Duration(dice.IntN(60)) * time.Millisecond
+	atOnce := dice.IntN(100) < 5 // whatever state it is in: still starting, say
+
+	begin := time.Now()
+	var now ringsNow
+	var err error
+	if atOnce {
+		<-time.After(wait / 4)
+		now, err = x.look(100 * time.Millisecond)
+	} else {
+		<-time.After(wait)
+		for end := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
+			if now, err = x.look(time.Second); err == nil && now.atEdge >= fullEnough || time.Now().After(end) {
+				break
+			}
+		}
+	}
+	if err == nil {
+		r.Unprocessed, r.AtEdge, r.Up, r.Waiting = &now.down, now.atEdge, now.up, now.waiting
+	}
+	if r.Victim == "edge" {
+		x.metric += x.doubtsCounted()
+	}
+	r.from = time.Now()
+	end := func() {}
+	if a.begin != nil {
+		end = a.begin()
+		<-time.After(min(amid, a.lasts))
+	}
+	for _, n := range []*node{x.hub, x.edgeNode, x.smsc} {
+		if n.ended() {
+			x.t.Fatalf("round %d, seed %d: %s has ended by itself, status %d:\n%s", number, x.seed, n.name, n.status(), strings.Join(n.log(), "\n"))
+		}
+	}
+	r.at = time.Now()
+	r.AfterMS = r.at.Sub(begin).Milliseconds()
+	if r.Victim == "hub" {
+		x.kill(x.hub)
+		x.hubLife++
+		x.hub = x.site.launchHub()
+	} else {
+		x.kill(x.edgeNode)
+		x.edgeNode = x.site.launchEdge(x.edge)
+	}
+	<-time.After(a.lasts - time.Since(r.at))
+	end()
+	x.rounds = append(x.rounds, r)
+}
+
+// kill ends a node, and looks whether it had complained.
+func (x *torment) kill(n *node) {
+	n.kill()
+	for _, line := range n.log() {
+		if strings.Contains(line, "panic") || strings.Contains(line, `"level":"error"`) && !strings.Contains(line, "disk is nearly full") {
+			x.t.Errorf("round %d, seed %d: %s said: %s", x.round.Load(), x.seed, n.name, line)
+		}
+	}
+}
+
+// doubtsCounted is the edge's counter, 0 while it does not answer.
+func (x *torment) doubtsCounted() float64 {
+	var text string
+	ctx, cancel := context.WithTimeout(x.t.Context(), time.Second)
+	defer cancel()
+	if _, _, err := x.edge.api(x.t).try(ctx, "GET", "/metrics", nil, &text); err != nil {
+		return 0
+	}
+	return sumOf(x.t, text, "ringway_smsc_unknown_outcome_total", "")
+}
+
+// judge lets all come to rest and has it judged.
+func (x *torment) judge() {
+	t, begin := x.t, time.Now()
+	x.latency(fast)
+	defer x.latency(slow)
+	x.hub.ready()
+	x.edgeNode.ready()
+	isReady(x.edge.api(t), 60*time.Second)
+	eventually(t, 120*time.Second, func() string {
+		if missing := atLeast("settled", -x.unsettled(), 0); missing != "" {
+			return missing
+		}
+		return x.flow.idle()
+	})
+	lines := x.tap.crossed()
+	acked := 0
+	for _, c := range lines {
+		if c.what == "deliver" && c.ok {
+			acked++
+		}
+	}
+	// What has not come ten seconds after that never will.
+	x.acked += acked
+	await(t.Context(), 10*time.Second, func() string { return atLeast("came up", x.flow.cameUp(), x.acked) })
+
+	var records []history.Record
+	for _, p := range x.flow.people {
+		records = append(records, p.records(byName, byName)...)
+	}
+	records = append(records, x.pointers...)
+	x.pointers = nil
+	records = append(records, x.crossings(lines)...)
+	records = append(records, x.doubts(lines, records)...)
+	records = append(records, history.Record{Kind: history.End})
+	v, err := history.Check(history.Options{MaxViolations: 1000}, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		if err := x.records.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.all.Accepted += v.Accepted
+	x.all.Acked += v.Acked
+	x.all.SecondTime += v.Doubts
+	for _, violation := range v.Violations {
+		t.Errorf("seed %d: %v", x.seed, violation)
+		x.blame(violation)
+	}
+	out := json.NewEncoder(x.out)
+	for _, r := range x.rounds {
+		x.add(r)
+		if err := out.Encode(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := x.rounds[len(x.rounds)-1]
+	t.Logf("judged in %v", time.Since(begin).Round(time.Millisecond))
+	t.Logf("up to round %d: %d accepted, %d from handsets, %d doubts (%v by the edge's counter), %d copies at the SMSC, lost %d, doubled %d; %v",
+		last.Round, x.all.Accepted, x.all.Acked, x.all.Doubts, x.metric+x.doubtsCounted(), x.all.SecondTime, x.all.Lost, x.all.Doubled, time.Since(x.begin).Round(time.Second))
+	x.rounds = nil
+}
+
+func (x *torment) unsettled() (n int) {
+	for _, p := range x.flow.people {
+		p.accepted() // complains of what was refused
+		n += p.unsettled()
+	}
+	return n
+}
+
+var roundOf = regexp.MustCompile(`"[du](\d+)-`)
+
+// blame adds a violation to the round in which its message was sent.
+func (x *torment) blame(v history.Violation) {
+	r := x.rounds[0]
+	if found := roundOf.FindStringSubmatch(v.Text); found != nil {
+		for _, other := range x.rounds {
+			if strconv.Itoa(other.Round) == found[1] {
+				r = other
+			}
+		}
+	}
+	switch v.Rule {
+	case history.Lost:
+		r.Lost++
+	case history.Doubled:
+		r.Doubled++
+	default:
+		r.Other++
+	}
+}
+
+func (x *torment) add(r *round) {
+	all := &x.all
+	all.Rounds[r.Victim]++
+	if r.Accident != "" {
+		all.Accidents[r.Accident]++
+	}
+	if r.Unprocessed != nil && *r.Unprocessed >= fullEnough {
+		all.full++
+	}
+	if r.Between {
+		all.Between++
+	}
+	all.Broken += r.Broken
+	all.Lost += r.Lost
+	all.Doubled += r.Doubled
+	all.Other += r.Other
+}
+
+// crossings makes records of what went over the line to the SMSC. What it did not
+// answer it may have taken: what handsets have says. An SMSC that was killed has
+// taken it to its grave; then it counts as not taken, and has to come again.
+func (x *torment) crossings(lines []*crossing) (records []history.Record) {
+	here := map[string]int{} // whole texts at handsets of the SMSC's present life
+	for _, number := range x.flow.handsets {
+		var got []handsetMessage
+		x.flow.smsc.call("GET", fmt.Sprintf("/handsets/%s/messages?after=%d", number, x.tap.seen[number]), nil, &got)
+		x.tap.seen[number] += len(got)
+		for _, m := range got {
+			here[byName(true, number, m.Text)]++
+		}
+	}
+	sure, maybe := map[string]int{}, map[string]int{}
+	for _, c := range lines {
+		if c.what != "submit" || c.life != x.tap.life || c.parts > 1 {
+			continue
+		}
+		switch name := byName(true, c.to, c.text); {
+		case c.ok:
+			sure[name]++
+		case !c.answered:
+			maybe[name]++
+		}
+	}
+	for name, n := range sure {
+		if here[name] < n || here[name] > n+maybe[name] {
+			x.t.Errorf("%q came to its handset %d times; %d answered, %d not", name, here[name], n, maybe[name])
+		}
+	}
+	for _, c := range lines {
+		session := fmt.Sprint(c.session)
+		switch c.what {
+		case "submit":
+			name := byName(true, c.to, c.text)
+			r := history.Record{Kind: history.Refused, By: "smsc", At: c.at.UnixMicro(), Msg: name, Session: session, Part: c.part, Parts: c.parts}
+			switch {
+			case c.ok:
+				r.Kind = history.Taken
+			case c.answered || c.life != x.tap.life:
+			case c.parts > 1 && here[name] > 0:
+				r.Kind, r.Unanswered = history.Taken, true
+			case c.parts == 1 && here[name] > sure[name]:
+				sure[name]++
+				r.Kind, r.Unanswered = history.Taken, true
+			}
+			records = append(records, r)
+		case "deliver":
+			r := history.Record{Kind: history.Handed, By: "smsc", At: c.at.UnixMicro(), Msg: byName(false, c.from, c.text), From: c.from, To: c.to, Session: session}
+			records = append(records, r)
+			if r.Kind, r.Session = history.Acked, ""; c.ok {
+				records = append(records, r)
+			}
+		case "closed":
+			records = append(records, history.Record{Kind: history.Closed, By: "smsc", At: c.at.UnixMicro(), Session: session})
+		}
+	}
+	return records
+}
+
+// doubts reads the histories of what may be in doubt. Each session that broke may
+// leave one, whose message says so; what it never answered is one.
+func (x *torment) doubts(lines []*crossing, seen []history.Record) (records []history.Record) {
+	t := x.t
+	ids, suspects := map[string]string{}, map[string]bool{}
+	for _, r := range seen {
+		switch {
+		case r.Kind == history.Accepted:
+			ids[r.Msg] = r.ID
+		case r.Kind == history.State && r.State == "unknown":
+			suspects[r.ID] = true
+		}
+	}
+	last := map[int]*crossing{} // by session
+	broken := 0
+	for _, c := range lines {
+		switch c.what {
+		case "submit":
+			last[c.session] = c
+		case "closed":
+			broken++
+			r := x.roundAt(c.at)
+			r.Broken++
+			l := last[c.session]
+			if l == nil {
+				continue
+			}
+			id := ids[byName(true, l.to, l.text)]
+			suspects[id] = true
+			r.Between = r.Between || !l.answered && r.Victim == "edge" && r.Accident != "SMSC killed" && c.began.Before(r.at)
+		}
+	}
+	delete(suspects, "")
+	unknowns := map[string]int{}
+	total := 0
+	for id := range suspects {
+		var m record
+		x.flow.hub.call("GET", "/v1/messages/"+id, nil, &m)
+		states := m.states()
+		for _, s := range states {
+			if s == "unknown" {
+				unknowns[id]++
+				total++
+			}
+		}
+		if unknowns[id] > 0 && !m.PossibleDuplicate {
+			t.Errorf("seed %d: %s (%.20q) has been unknown and is no possible duplicate: %v", x.seed, id, m.Text, states)
+		}
+		records = append(records, history.Record{Kind: history.History, By: "hub", ID: id, States: states})
+	}
+	// To which round each belongs.
+	left := maps.Clone(unknowns)
+	for _, c := range lines {
+		if l := last[c.session]; c.what == "closed" && l != nil {
+			id := ids[byName(true, l.to, l.text)]
+			if left[id] > 0 {
+				left[id]--
+				x.roundAt(c.at).Doubts++
+			} else if !l.answered && id != "" {
+				t.Errorf("seed %d: session %d broke before the answer to %q, and its history has %d doubts", x.seed, c.session, l.text, unknowns[id])
+			}
+		}
+	}
+	if total > broken {
+		t.Errorf("seed %d: %d doubts, want one for each of %d sessions that broke at most", x.seed, total, broken)
+	}
+	x.all.Doubts += total
+	return records
+}
+
+// roundAt is the round in which something happened.
+func (x *torment) roundAt(at time.Time) *round {
+	found := x.rounds[0]
+	for _, r := range x.rounds {
+		if !at.Before(r.from) {
+			found = r
+		}
+	}
+	return found
+}
+
+// conclude judges the whole run once more, by the command, and its figures.
+func (x *torment) conclude() {
+	all := &x.all
+	all.Metric = x.metric + x.doubtsCounted()
+	all.Seconds = time.Since(x.begin).Seconds()
+	total := all.Rounds["hub"] + all.Rounds["edge"]
+	all.FullShare = float64(all.full) / float64(max(total, 1))
+	line, err := json.Marshal(all)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	fmt.Fprintf(x.out, "%s\n", line)
+	x.t.Logf("%s", line)
+	if status, said := command(x.t, "check-history", x.site.path("records.jsonl")); status != 0 {
+		x.t.Errorf("seed %d: ringway check-history: status %d: %s", x.seed, status, said)
+	}
+	if total >= judgeEvery && all.FullShare < fullShare {
+		x.t.Errorf("in %.2f of the rounds %d slots or more were unprocessed, want %.2f: slow the SMSC down", all.FullShare, fullEnough, fullShare)
+	}
+	if total >= 200 && all.Between < betweenWant {
+		x.t.Errorf("%d rounds struck between a submit and its response, want %d", all.Between, betweenWant)
+	}
+}
+
+// fullDisk is a small file system under the hub's data directory.
+type fullDisk struct {
+	t   testing.TB
+	dir string
+}
+
+// newFullDisk returns nil where none can be mounted.
+func newFullDisk(t testing.TB, s *site) *fullDisk {
+	dir := s.path("hub-data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := mountSmall(dir, "size=1g"); err != nil {
+		t.Logf("no disk to fill: %v", err)
+		return nil
+	}
+	t.Cleanup(func() { unmount(dir) })
+	s.extras = "disk: {reserve_mb: 24}\n"
+	return &fullDisk{t, dir}
+}
+
+// fill leaves half of the reserve.
+func (d *fullDisk) fill() (empty func()) {
+	filler := filepath.Join(d.dir, "filler")
+	if err := fillUp(filler, 12<<20); err != nil {
+		d.t.Error(err)
+	}
+	return func() {
+		if err := os.Remove(filler); err != nil {
+			d.t.Error(err)
+		}
+	}
+}
