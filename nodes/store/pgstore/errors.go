@@ -51,8 +51,6 @@ func contended(err error) bool {
 	return false
 }
 
-func unique(err error) bool { return code(err) == "23505" }
-
 func code(err error) string {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -227,7 +227,7 @@ func (l *lane) attempt(ops []*op, last *tx) (*tx, error) {
 
 	committed, fence := false, error(nil)
 	b := &pgx.Batch{}
-	begin(b)
+	l.s.begin(b)
 	b.Queue(`INSERT INTO markers AS m (lane, n, at) VALUES ($1, $2, $3) ON CONFLICT (lane) DO UPDATE SET n = $2, at = $3 WHERE m.n < $2`,
 		l.name, l.group, l.s.opts.Now().UnixMilli()).Exec(func(tag pgconn.CommandTag) error {
 		committed = tag.RowsAffected() == 0
@@ -297,10 +297,10 @@ func (l *lane) attempt(ops []*op, last *tx) (*tx, error) {
 	return t, nil
 }
 
-// begin opens a transaction whose locks do not outlive a lost connection for long.
-func begin(b *pgx.Batch) {
+// begin opens a transaction: settings end with it.
+func (s *Store) begin(b *pgx.Batch) {
 	b.Queue("begin isolation level read committed")
-	b.Queue(`SELECT set_config('lock_timeout', '4s', true), set_config('idle_in_transaction_session_timeout', '5s', true)`)
+	b.Queue(s.settings)
 }
 
 func send(ctx context.Context, conn *pgxpool.Conn, b *pgx.Batch) error {

@@ -42,7 +42,7 @@ func (s *Store) End(ctx context.Context, node string) error {
 func (s *Store) Acquire(ctx context.Context, kind, identity, node string) (epoch uint64, err error) {
 	err = tryUntil(ctx, fmt.Sprintf("acquiring %s %q", kind, identity), s.answered, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			epoch, err = acquire(ctx, tx, kind, identity, node, 0, false)
+			epoch, err = s.acquire(ctx, tx, kind, identity, node, 0, false)
 			return err
 		})
 	})
@@ -52,12 +52,12 @@ func (s *Store) Acquire(ctx context.Context, kind, identity, node string) (epoch
 // acquire makes node the owner under an epoch higher than all before, and than above.
 // The row of the owner is locked before clocks are looked at: a write under the epoch
 // before is done by then, or finds itself fenced.
-func acquire(ctx context.Context, tx pgx.Tx, kind, identity, node string, above uint64, force bool) (uint64, error) {
+func (s *Store) acquire(ctx context.Context, tx pgx.Tx, kind, identity, node string, above uint64, force bool) (uint64, error) {
 	var owner string
 	var epoch int64
 	var mine, running bool
 	b := &pgx.Batch{}
-	b.Queue(`SELECT set_config('lock_timeout', '4s', true), set_config('idle_in_transaction_session_timeout', '5s', true)`)
+	b.Queue(s.settings)
 	b.Queue(`INSERT INTO owners (kind, identity, node, epoch) VALUES ($1, $2, '', 0) ON CONFLICT (kind, identity) DO NOTHING`, kind, column(identity))
 	b.Queue(`SELECT node, epoch FROM owners WHERE kind = $1 AND identity = $2 FOR UPDATE`, kind, column(identity)).QueryRow(func(row pgx.Row) error { return row.Scan(&owner, &epoch) })
 	b.Queue(`SELECT EXISTS (SELECT 1 FROM leases WHERE node = $1 AND until > clock_timestamp())`, column(node)).QueryRow(func(row pgx.Row) error { return row.Scan(&mine) })

@@ -53,7 +53,7 @@ func readMigrations(files fs.FS) ([]migration, error) {
 func migrate(ctx context.Context, pool *pgxpool.Pool, all []migration) error {
 	for try := 0; ; try++ {
 		err := migrateOnce(ctx, pool, all)
-		if err == nil || lasting(err) && !unique(err) || try >= 20 || ctx.Err() != nil {
+		if err == nil || lasting(err) && !made(err) || try >= 20 || ctx.Err() != nil {
 			return err
 		}
 		select { // two hubs may make the first table at once, and one is refused
@@ -61,6 +61,15 @@ func migrate(ctx context.Context, pool *pgxpool.Pool, all []migration) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// made: another hub made the same at the same moment.
+func made(err error) bool {
+	switch code(err) {
+	case "23505", "42710", "42P07":
+		return true
+	}
+	return false
 }
 
 func migrateOnce(ctx context.Context, pool *pgxpool.Pool, all []migration) error {

@@ -38,7 +38,7 @@ func (s *Store) Claim(edge string) (journal.Rings, error) {
 			if err != nil {
 				return err
 			}
-			if epoch, err = acquire(ctx, tx, kindRing, edge, s.opts.Node, uint64(restored), s.opts.Alone); err != nil {
+			if epoch, err = s.acquire(ctx, tx, kindRing, edge, s.opts.Node, uint64(restored), s.opts.Alone); err != nil {
 				return err
 			}
 			_, err = tx.Exec(ctx, `INSERT INTO edges (edge) VALUES ($1) ON CONFLICT (edge) DO NOTHING`, column(edge))

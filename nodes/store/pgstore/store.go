@@ -26,6 +26,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,9 +91,10 @@ type Store struct {
 	pool *pgxpool.Pool
 	log  *zap.Logger
 
-	users []*lane
-	shard int16  // of queue_counts
-	once  string // random: no marker of an earlier run is taken for one of this
+	users    []*lane
+	shard    int16  // of queue_counts
+	settings string // statement that makes settings of a transaction
+	once     string // random: no marker of an earlier run is taken for one of this
 
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
@@ -134,6 +138,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err == nil {
 		err = whole(ctx, pool)
 	}
+	var settings string
+	if err == nil {
+		settings, err = transactionSettings(ctx, pool)
+	}
 	if err != nil {
 		pool.Close()
 		return nil, err
@@ -143,7 +151,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		changed: func([]string) {}, claimed: map[string]*rings{}, lanes: map[*lane]bool{},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.once = rand.Text()
+	s.once, s.settings = rand.Text(), settings
 	s.shard = int16(hashOf(opts.Node) % countShards)
 	for i := range userLanes {
 		s.users = append(s.users, &lane{s: s, name: s.laneName(fmt.Sprint("users/", i)), spacing: callSpacing, most: maxWaiting})
@@ -191,6 +199,26 @@ func prepare(ctx context.Context, pool *pgxpool.Pool) error {
 		return err
 	}
 	return migrate(ctx, pool, all)
+}
+
+// transactionSettings is a statement that sets, until the transaction ends, what this
+// server knows of: that locks do not outlive a lost connection for long, and that
+// statements are planned once, and not by what statistics said of empty tables.
+func transactionSettings(ctx context.Context, pool *pgxpool.Pool) (string, error) {
+	wanted := map[string]string{
+		"lock_timeout": "4s", "idle_in_transaction_session_timeout": "5s",
+		"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off",
+	}
+	rows, _ := pool.Query(ctx, `SELECT name FROM pg_settings WHERE name = ANY($1) ORDER BY name`, slices.Sorted(maps.Keys(wanted)))
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("pgstore: reading the server's settings: %w", err)
+	}
+	sets := []string{"1"}
+	for _, name := range names {
+		sets = append(sets, fmt.Sprintf("set_config('%s', '%s', true)", name, wanted[name]))
+	}
+	return "SELECT " + strings.Join(sets, ", "), nil
 }
 
 // Close writes what is under way, as far as that takes no longer than two seconds,
