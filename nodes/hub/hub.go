@@ -244,6 +244,9 @@ func (h *Hub) serve(ctx context.Context) error {
 		case err := <-h.fatal:
 			return err
 		case <-tick.C:
+			if h.cluster != nil {
+				h.cluster.rekey()
+			}
 			if err := h.forget(ctx); err != nil {
 				h.log.Error("what is past its retention could not be removed", zap.Error(h.failed(err)))
 			}

@@ -100,6 +100,17 @@ func (m *member) leave() []*actor.PID {
 	return []*actor.PID{m.keeper}
 }
 
+// rekey takes up a changed file of gossip keys.
+func (m *member) rekey() {
+	node := m.joined.Load()
+	if node == nil || m.hub.cfg.Cluster.KeyFile == "" {
+		return
+	}
+	if err := node.Rekey(); err != nil {
+		m.hub.log.Error("the gossip keys stay as they are", zap.String("file", m.hub.cfg.Cluster.KeyFile), zap.Error(err))
+	}
+}
+
 func clusterTLS(files config.TLS) (t cluster.TLS, err error) {
 	if t.Server, err = pki.ServerTLS(files.Cert, files.Key, files.CA); err != nil {
 		return t, err
