@@ -220,7 +220,9 @@ func (h *Hub) refusal(r journal.Submission, err error) error {
 			Detail: fmt.Sprintf("%d messages wait for edge %s: try again later", r.QueueLimit, r.Edge),
 		}
 	}
-	h.log.Error("accepting a message", zap.String("from", r.From), zap.Error(err))
+	if !errors.Is(err, ErrAway) { // of which the store tells once
+		h.log.Error("accepting a message", zap.String("from", r.From), zap.Error(err))
+	}
 	return &Refusal{Code: CodeUnavailable, Detail: "the message could not be stored: try again later", Retry: queueRetryAfter, Err: h.failed(err)}
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/ringway-im/ringway/nodes/store/pgstore"
 )
 
+// ErrAway: the store that hubs share does not answer for now.
+var ErrAway = pgstore.ErrAway
+
 // openStore opens the store that the configuration names.
 func (h *Hub) openStore() (store journal.Hub, err error) {
 	if h.cfg.Store.Driver == "postgres" {

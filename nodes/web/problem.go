@@ -110,6 +110,10 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusNotFound, "not_found", "there is no such message, or it is somebody else's")
 	case errors.Is(err, hub.ErrBadName), errors.Is(err, hub.ErrBadPassword):
 		return badRequest("%v", err)
+	case errors.Is(err, hub.ErrAway):
+		p = newProblem(http.StatusServiceUnavailable, string(hub.CodeUnavailable), "the hub's database does not answer: try again")
+		p.retry = time.Second
+		return p
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p = newProblem(http.StatusServiceUnavailable, string(hub.CodeUnavailable), "the hub did not answer in time: try again")
 		p.retry = time.Second
