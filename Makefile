@@ -79,6 +79,14 @@ cut: ## the link cut for 30 s under load, and noise at every port
 restart: ## both nodes closed in mid-flow, many times
 	RINGWAY_LONG=1 $(E2E) '^TestRestart$$'
 
+.PHONY: cluster-test cluster-bench
+# -parallel 1: they measure times; a machine with more cores can take more at once.
+cluster-test: ## 3 hub processes, 2 edges, PostgreSQL: kills, restarts, growth, pauses, partitions (root), a database away, two versions
+	RINGWAY_LONG=1 $(E2E) '^TestCluster(Basics|Kill|PausedOwner|DatabaseAway|Drain|RollingRestart|Scale|Partition|Versions)$$' -parallel 1
+
+cluster-bench: ## CPU per message: PostgreSQL against embedded, 3 hubs against 1
+	RINGWAY_LONG=1 $(E2E) '^TestClusterBench$$'
+
 scale: ## what 100 idle edges and 2,000 people online take of a hub
 	RINGWAY_LONG=1 $(E2E) '^TestScale'
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringway-im/ringway/tests/pgtest"
 	"github.com/ringway-im/ringway/nodes/wan"
+	"github.com/ringway-im/ringway/tests/pgtest"
 )
 
 // hubs is a cluster: processes that share a PostgreSQL server of their own.
@@ -28,6 +28,8 @@ type hubs struct {
 	nodes []*hubNode
 	more  []*siteEdge // configured, and never run: their rings are spread too
 	past  []*hubNode  // processes that have ended, or were replaced
+
+	embedded bool // one hub with a store of its own instead
 }
 
 // hubNode is a hub of the cluster, whether it runs or not.
@@ -39,7 +41,7 @@ type hubNode struct {
 	cert                             string
 	in                               inside
 	reach                            func(ctx context.Context, network, address string) (net.Conn, error) // from clients; nil: as ever
-	until                            time.Time // of a process that has ended
+	until                            time.Time                                                            // of a process that has ended
 }
 
 // kill ends the process at once.
@@ -111,22 +113,26 @@ func (h *hubs) yaml(n *hubNode) string {
 	for _, other := range h.nodes {
 		join = append(join, fmt.Sprintf("%q", other.gossip))
 	}
-	yaml := fmt.Sprintf(`data_dir: ./%[1]s-data
-http: {listen: %[2]q}
+	shared := fmt.Sprintf(`store: {driver: postgres, dsn: %q}
+cluster:
+  name: %s
+  listen: %q
+  remote: %q
+  join: [%s]
+`, h.dsn, n.name, n.gossip, n.remote, strings.Join(join, ", "))
+	if h.embedded {
+		shared = ""
+	}
+	yaml := fmt.Sprintf(`data_dir: ./%s-data
+http: {listen: %q}
 admin: {token_file: admin.token}
 link:
-  listen: %[3]q
-  advertise: %[4]q
-  tls: {cert: pki/%[10]s.crt, key: pki/%[10]s.key, ca: pki/ca.crt}
-store: {driver: postgres, dsn: %[5]q}
-cluster:
-  name: %[1]s
-  listen: %[6]q
-  remote: %[7]q
-  join: [%[8]s]
+  listen: %q
+  advertise: %q
+  tls: {cert: pki/%[5]s.crt, key: pki/%[5]s.key, ca: pki/ca.crt}
 limits: {login_per_minute: 100000}
-%[9]sedges:
-`, n.name, n.http, n.link, n.dial, h.dsn, n.gossip, n.remote, strings.Join(join, ", "), h.extras, n.cert)
+%[6]s%[7]sedges:
+`, n.name, n.http, n.link, n.dial, n.cert, shared, h.extras)
 	for _, e := range append(h.edges[:len(h.edges):len(h.edges)], h.more...) {
 		yaml += fmt.Sprintf("  - id: %s\n    prefixes: [%q]\n    number: %q\n", e.id, e.prefix, e.number)
 	}
