@@ -59,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) journal.Hub) {
 		{"NumbersWithoutGaps", withoutGaps},
 		{"Watch", watch},
 		{"Instance", instance},
+		{"Rejoin", rejoin},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, hub{open(t), t}) })
 	}

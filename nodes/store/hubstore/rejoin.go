@@ -92,7 +92,7 @@ func (r *rings) Rejoin(what journal.Rejoin, done func(journal.Rejoined, error)) 
 	}
 	var answer journal.Rejoined
 	r.update(func(t *tx) error {
-		j := joining{tx: t, e: r.e, waiting: waiting, now: t.s.opts.Now()}
+		j := joining{tx: t, e: r.e, waiting: waiting, now: t.s.opts.Now(), headed: map[string]bool{}}
 		j.do(what, begun)
 		answer = j.answer
 		return nil
@@ -137,6 +137,7 @@ type joining struct {
 	e       *edge
 	waiting map[string]queuedAt
 	now     time.Time
+	headed  map[string]bool // put back at the head of the queue
 	answer  journal.Rejoined
 }
 
@@ -162,7 +163,7 @@ func (j *joining) do(what journal.Rejoin, begun [][]byte) {
 		j.setEdge(j.e, edgeApplied, j.e.applied)
 	}
 	for _, id := range slices.Backward(begun) {
-		if m := j.message(id); m != nil && m.open() && !retrying[string(id)] && !j.inRing(id) {
+		if m := j.message(id); m != nil && m.open() && !retrying[string(id)] && !j.inRing(id) && !j.headed[string(id)] {
 			j.doubt(m)
 			j.toHead(m)
 		}
@@ -300,6 +301,7 @@ func (j *joining) take(id []byte) {
 // toHead puts a message before all that wait in its class.
 func (j *joining) toHead(m *message) {
 	j.answer.Requeued++
+	j.headed[string(m.Message.Id)] = true
 	q := j.e.queue(byte(min(m.Message.Class, 255)))
 	if q.head <= 1 && q.count == 0 {
 		q.head, q.next = firstQueued, firstQueued

@@ -63,7 +63,7 @@ func (r *rings) Rejoin(what journal.Rejoin, done func(journal.Rejoined, error)) 
 	r.lane.write(&op{
 		slow: true,
 		need: func(t *tx) {
-			j = joining{tx: t, r: r, waiting: map[string]queuedAt{}, heads: map[int16]int64{}}
+			j = joining{tx: t, r: r, waiting: map[string]queuedAt{}, heads: map[int16]int64{}, headed: map[string]bool{}}
 			r.needHeld(t)
 			ids := slices.Clone(what.Deferred)
 			for _, h := range what.Held {
@@ -109,6 +109,7 @@ type joining struct {
 	waiting map[string]queuedAt // where those that are concerned wait in the queue
 	begun   [][]byte            // have been with the edge and are not settled
 	heads   map[int16]int64     // number before which nothing stands, by class
+	headed  map[string]bool     // put back at the head of the queue
 	answer  journal.Rejoined
 }
 
@@ -163,7 +164,7 @@ func (j *joining) do(what journal.Rejoin) {
 		j.ring().standing = true
 	}
 	for _, id := range slices.Backward(j.begun) {
-		if m := j.message(id); m != nil && m.open() && !retrying[string(id)] {
+		if m := j.message(id); m != nil && m.open() && !retrying[string(id)] && !j.headed[string(id)] {
 			if _, in := j.r.inRing(id); !in {
 				j.doubt(m)
 				j.toHead(m)
@@ -274,6 +275,7 @@ func (j *joining) take(id []byte) {
 // toHead puts a message before all that wait in its class.
 func (j *joining) toHead(m *message) {
 	j.answer.Requeued++
+	j.headed[string(m.Message.Id)] = true
 	c := class(m.Message)
 	if _, ok := j.heads[c]; !ok {
 		j.heads[c] = firstQueued
