@@ -85,18 +85,26 @@ type poolConfig struct {
 // pool is one memberlist, and who of it is alive.
 type pool struct {
 	cfg     poolConfig
+	name    string // in memberlist
 	list    *memberlist.Memberlist
 	changed func()
 
 	mu    sync.Mutex
-	alive map[string]meta // by memberlist's name
+	alive map[string]member // by memberlist's name
 	ended chan struct{}
 	loops sync.WaitGroup
 }
 
+// member is copied where memberlist's locks are held: it writes into the nodes that it
+// has given out.
+type member struct {
+	meta
+	address string
+}
+
 // newPool starts one. changed is called when somebody comes or goes, and must not wait.
 func newPool(m *mux, cfg poolConfig, changed func()) (*pool, error) {
-	p := &pool{cfg: cfg, changed: changed, alive: map[string]meta{}, ended: make(chan struct{})}
+	p := &pool{cfg: cfg, changed: changed, alive: map[string]member{}, ended: make(chan struct{})}
 	about, err := json.Marshal(cfg.self)
 	if err != nil || len(about) > memberlist.MetaMaxSize {
 		return nil, fmt.Errorf("gossip: %d octets about this node, %d at most: its name or link address is too long (%w)", len(about), memberlist.MetaMaxSize, err)
@@ -106,6 +114,7 @@ func newPool(m *mux, cfg poolConfig, changed func()) (*pool, error) {
 	run := make([]byte, 4)
 	rand.Read(run) // never fails (crypto/rand)
 	c.Name = cfg.self.Role + "/" + cfg.self.Name + "/" + hex.EncodeToString(run)
+	p.name = c.Name
 	c.Label, c.SkipInboundLabelCheck = cfg.label, true // the mux has taken it off
 	c.Transport = m.open(cfg.label)
 	c.Delegate, c.Events = delegate{about}, p
@@ -145,12 +154,14 @@ func (p *pool) joining() {
 func (p *pool) missing() []string {
 	want := p.cfg.join()
 	have, hubs := map[string]bool{}, 0
-	for _, n := range p.list.Members() {
-		have[n.Address()] = true
-		if m, ok := p.member(n.Name); ok && m.Role == roleHub && n.Name != p.list.LocalNode().Name {
+	p.mu.Lock()
+	for name, m := range p.alive {
+		have[m.address] = true
+		if m.Role == roleHub && name != p.name {
 			hubs++
 		}
 	}
+	p.mu.Unlock()
 	missing := slices.DeleteFunc(slices.Clone(want), func(a string) bool { return have[a] })
 	if hubs < len(want) {
 		return missing
@@ -161,20 +172,13 @@ func (p *pool) missing() []string {
 	})
 }
 
-func (p *pool) member(name string) (meta, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m, ok := p.alive[name]
-	return m, ok
-}
-
 // members lists who is alive, by name.
 func (p *pool) members() []meta {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := make([]meta, 0, len(p.alive))
 	for _, name := range slices.Sorted(maps.Keys(p.alive)) {
-		all = append(all, p.alive[name])
+		all = append(all, p.alive[name].meta)
 	}
 	return all
 }
@@ -189,7 +193,7 @@ func (p *pool) NotifyUpdate(n *memberlist.Node) {
 		return // not one of ours
 	}
 	p.mu.Lock()
-	p.alive[n.Name] = m
+	p.alive[n.Name] = member{m, n.Address()}
 	p.mu.Unlock()
 	p.changed()
 }
