@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -226,8 +225,8 @@ func (m *member) serving(ctx context.Context, edge string) (session *actor.PID, 
 // attributes are what this hub tells the others of itself.
 func (m *member) attributes(link string) map[string]string {
 	told := map[string]string{linkAttribute: link}
-	if g := m.hub.cfg.Gossip; g != nil {
-		told[gossipAttribute] = cmp.Or(g.Advertise, g.Listen)
+	if m.hub.gossip != nil {
+		told[gossipAttribute] = m.hub.gossip.Address()
 	}
 	return told
 }
