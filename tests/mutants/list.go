@@ -281,7 +281,7 @@ var mutants = []mutant{
 	},
 	{
 		"retrieved and still in the queue", "nodes/store/edgestore/rings.go",
-		"\t\tfor _, key := range drop {\n\t\t\ttx.Delete(key)\n\t\t}\n", "", in(edgestore), "TestI10",
+		"\t\tfor n := range taken {\n\t\t\ttx.Delete(numbered('q', s.head+1+n))\n\t\t}\n", "", in(edgestore), "TestI10",
 	},
 	{
 		"forgotten before Released", "nodes/store/edgestore/rings.go",
