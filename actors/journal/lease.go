@@ -22,7 +22,8 @@ type Leases interface {
 	// than all before. The error is *OwnedError while another node owns it whose
 	// lease is running, ErrNoLease when that of node is not.
 	Acquire(ctx context.Context, kind, identity, node string) (epoch uint64, err error)
-	// Release gives identity free if node still owns it under epoch; else it does nothing.
+	// Release gives identity free if node still owns it under epoch, or under a higher
+	// one (Hub.Claim raises that of rings); else it does nothing.
 	Release(ctx context.Context, kind, identity, node string, epoch uint64) error
 	// Owner returns who owns identity; node is "" if nobody with a running lease does.
 	Owner(ctx context.Context, kind, identity string) (node string, epoch uint64, err error)

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/ringway-im/ringway/messages"
@@ -41,6 +42,22 @@ func CheckOwner(epoch uint64, owner, stored []byte) (store bool, err error) {
 }
 
 const maxOwner = 64 // octets
+
+// SessionID names the n-th link session of an edge's process: 16 octets, the first 8 of
+// them the process's own.
+func SessionID(process []byte, n uint64) []byte {
+	id := make([]byte, 16)
+	copy(id[:8], process)
+	binary.BigEndian.PutUint64(id[8:], n)
+	return id
+}
+
+// OlderSession is the hub's: a Hello that was long on its way must not end the session
+// that the same process of the edge has begun since. Where the processes differ nobody
+// can tell, and the Hello that comes last counts.
+func OlderSession(id, latest []byte) bool {
+	return len(id) == 16 && len(latest) == 16 && bytes.Equal(id[:8], latest[:8]) && bytes.Compare(id[8:], latest[8:]) < 0
+}
 
 // CheckHello is the hub's, which holds the rings under epoch; nil: go on.
 func CheckHello(h *messages.Hello, epoch uint64) *messages.Refused {

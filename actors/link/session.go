@@ -58,7 +58,7 @@ func NewSession(cfg SessionConfig) *actor.Props {
 	}
 	owner := randomID() // of the rings, not of a run of this actor
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &session{cfg: cfg, began: time.Now(), owner: owner}
+		return &session{cfg: cfg, began: time.Now(), owner: owner, process: randomID()[:8]}
 	})
 }
 
@@ -80,6 +80,8 @@ type session struct {
 	sync       *actor.PID // the synchronisation actor, while there is one
 	epoch      uint64
 	id         []byte // of this link session
+	process    []byte // edge: 8 octets of its own, of all its session ids
+	latest     []byte // hub: id in the last Hello
 	instance   []byte // hub: of the edge's journal
 	try        uint64 // of this round of dialling
 	hub        string // that it dialled
@@ -243,7 +245,7 @@ func (s *session) syncing(ctx actor.Context) {
 
 func (s *session) onConnect(ctx actor.Context, m *Connect) {
 	s.try++
-	s.hub, s.id, s.asked, s.first, s.within = m.Hub, randomID(), false, -1, m.Within
+	s.hub, s.id, s.asked, s.first, s.within = m.Hub, SessionID(s.process, s.try), false, -1, m.Within
 	s.phase = syncing
 	for i := range s.cfg.Stripes {
 		ctx.Request(s.cfg.Dialer, &messages.DialStripe{Hub: m.Hub, Stripe: uint32(i), Try: s.try, Within: m.Within})
@@ -279,10 +281,14 @@ func (s *session) onStripeUp(ctx actor.Context, m *messages.StripeUp) {
 			s.refuse(ctx, m, otherInstance(s.cfg.Edge)) // and the one that streams does not notice
 			return
 		}
+		if OlderSession(m.First.Hello.Session, s.latest) {
+			ctx.Send(m.Conn, &messages.Hangup{Cause: ErrSuperseded})
+			return
+		}
 		if s.hello != nil || s.lines.live() > 0 {
 			s.interrupt(ctx, ErrSuperseded)
 		}
-		s.hello = m
+		s.hello, s.latest = m, m.First.Hello.Session
 		s.phase = syncing
 		if s.sync != nil {
 			ctx.Send(s.sync, &HelloArrived{Hello: m.First.Hello, TLSAt: m.TLSAt})

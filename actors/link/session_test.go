@@ -718,3 +718,23 @@ func TestApplierIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestOlderSession(t *testing.T) {
+	process, other := bytes.Repeat([]byte{1}, 8), bytes.Repeat([]byte{2}, 8)
+	for _, tt := range []struct {
+		id, latest []byte
+		older      bool
+	}{
+		{SessionID(process, 2), SessionID(process, 3), true},
+		{SessionID(process, 3), SessionID(process, 3), false},
+		{SessionID(process, 4), SessionID(process, 3), false},
+		{SessionID(process, 256), SessionID(process, 255), false},
+		{SessionID(other, 1), SessionID(process, 3), false}, // it was started anew
+		{SessionID(process, 1), nil, false},
+		{[]byte{1}, []byte{1}, false},
+	} {
+		if got := OlderSession(tt.id, tt.latest); got != tt.older {
+			t.Errorf("%x after %x: older %v", tt.id, tt.latest, got)
+		}
+	}
+}

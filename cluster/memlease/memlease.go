@@ -123,8 +123,8 @@ func (s *Store) Release(ctx context.Context, kind, identity, node string, epoch 
 	if err != nil {
 		return err
 	}
-	if key := [2]string{kind, identity}; s.owners[key] == (owner{node, epoch}) {
-		s.owners[key] = owner{epoch: epoch}
+	if key := [2]string{kind, identity}; s.owners[key].node == node && s.owners[key].epoch >= epoch {
+		s.owners[key] = owner{epoch: s.owners[key].epoch}
 	}
 	return nil
 }

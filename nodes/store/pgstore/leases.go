@@ -85,7 +85,7 @@ func owned(err error) bool {
 // Release implements journal.Leases.
 func (s *Store) Release(ctx context.Context, kind, identity, node string, epoch uint64) error {
 	return tryUntil(ctx, fmt.Sprintf("releasing %s %q", kind, identity), s.answered, func(ctx context.Context) error {
-		_, err := s.pool.Exec(ctx, `UPDATE owners SET node = '' WHERE kind = $1 AND identity = $2 AND node = $3 AND epoch = $4`, kind, column(identity), column(node), int64(epoch))
+		_, err := s.pool.Exec(ctx, `UPDATE owners SET node = '' WHERE kind = $1 AND identity = $2 AND node = $3 AND epoch >= $4`, kind, column(identity), column(node), int64(epoch))
 		return err
 	})
 }
