@@ -102,6 +102,9 @@ func (r *route) choose(now time.Time) string {
 			return hub
 		}
 	}
+	if len(r.hubs) == 0 {
+		return "" // a dialer that knows its hub itself
+	}
 	return slices.MinFunc(r.hubs, func(a, b string) int { return r.late[a].Compare(r.late[b]) })
 }
 
