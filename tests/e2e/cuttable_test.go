@@ -53,8 +53,8 @@ func TestCutTable(t *testing.T) {
 			all = append(all, x.cutFor(length))
 		}
 		stop()
-		x.judge()
 		report(t, length, all)
+		x.judge()
 	}
 	if x.all.Lost+x.all.Doubled > 0 {
 		t.Errorf("lost %d, doubled %d", x.all.Lost, x.all.Doubled)

@@ -125,7 +125,7 @@ func (n *node) ended() bool {
 // ready waits for the log line that says so; every line must be JSON.
 func (n *node) ready() *node {
 	n.t.Helper()
-	missing := await(n.t.Context(), 30*time.Second, func() string {
+	missing := await(n.t.Context(), 2*time.Minute, func() string {
 		for _, line := range n.log() {
 			var entry struct{ Msg string }
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {

@@ -504,12 +504,7 @@ func (x *torment) judge() {
 	x.hub.ready()
 	x.edgeNode.ready()
 	isReady(x.edge.api(t), 60*time.Second)
-	eventually(t, 120*time.Second, func() string {
-		if missing := atLeast("settled", -x.unsettled(), 0); missing != "" {
-			return missing
-		}
-		return x.flow.idle()
-	})
+	x.rest()
 	lines := x.tap.crossed()
 	acked := 0
 	for _, c := range lines {
@@ -558,6 +553,26 @@ func (x *torment) judge() {
 	t.Logf("up to round %d: %d accepted, %d from handsets, %d doubts (%v by the edge's counter), %d copies at the SMSC, lost %d, doubled %d; %v",
 		last.Round, x.all.Accepted, x.all.Acked, x.all.Doubts, x.metric+x.doubtsCounted(), x.all.SecondTime, x.all.Lost, x.all.Doubled, time.Since(x.begin).Round(time.Second))
 	x.rounds = nil
+}
+
+// rest waits until nothing is under way, for as long as that gets less.
+func (x *torment) rest() {
+	x.t.Helper()
+	last, changed := "", time.Now()
+	for {
+		missing := fmt.Sprint(x.unsettled(), " unsettled, ", x.flow.cameUp(), " came up; ")
+		idle := x.flow.idle()
+		if idle == "" && x.unsettled() == 0 {
+			return
+		}
+		if missing += idle; missing != last {
+			last, changed = missing, time.Now()
+		}
+		if time.Since(changed) > time.Minute {
+			x.t.Fatalf("it does not come to rest: %s", missing)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
 }
 
 func (x *torment) unsettled() (n int) {
