@@ -413,5 +413,5 @@ func (p *placement) onFence(ctx actor.Context, m fence) {
 		}
 	}
 	// Stopping overtakes messages: leave them a moment for the one above.
-	p.later(ctx, p.l.cfg.LeaseTTL/40, stopDue{m.done})
+	p.later(ctx, p.l.cfg.LeaseTTL/40, stopDue(m))
 }

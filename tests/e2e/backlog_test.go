@@ -239,7 +239,7 @@ func (w *waiting) pourOne(person int, p api, first, last int) error {
 	if err != nil {
 		return err
 	}
-	defer conn.CloseNow() //nolint:errcheck // the last word
+	defer conn.CloseNow()
 	conn.SetReadLimit(-1)
 	underWay := make(chan struct{}, 500)
 	sent := make(chan error, 1)
