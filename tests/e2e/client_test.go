@@ -3,7 +3,7 @@
 // disks and, where it is about processes, the real binary.
 //
 //	go test ./tests/e2e                   a slice of everything, under a minute
-//	RINGWAY_LONG=1 go test ./tests/e2e    all of it; see the make targets corpus, cut, restart, scale
+//	RINGWAY_LONG=1 go test ./tests/e2e    all of it; see the make targets corpus, cut, restart, scale, torture, cut-table, backlog
 package e2e
 
 import (
@@ -121,7 +121,7 @@ type outgoing struct {
 	Class    *int   `json:"class,omitempty"`
 	ValidFor string `json:"valid_for,omitempty"`
 
-	again bool // it was refused for now
+	again bool // it was refused for now, or was under way when another was: it may be overtaken
 }
 
 // incoming is a frame of the hub's.
@@ -145,24 +145,26 @@ type person struct {
 	api
 	name string
 
-	mu       sync.Mutex
-	changed  *sync.Cond
-	conn     *websocket.Conn // nil: none now
-	pending  []outgoing      // not answered, oldest first
-	written  int             // of pending, on this connection
-	sent     int
-	ids      map[string]string // by ref
-	refused  []incoming
-	states   map[string][]string // by id
-	final    map[string]string   // by id
-	settled  map[string]bool     // ids that are processed or final
-	inbox    []incoming          // each id once
-	seen     map[string]bool
-	lastSeq  uint64
-	saw      []history.Record // in order; Msg is the text
-	streams  int              // opened so far
-	stop     context.CancelFunc
-	finished sync.WaitGroup
+	mu         sync.Mutex
+	changed    *sync.Cond
+	conn       *websocket.Conn // nil: none now
+	pending    []outgoing      // not answered, oldest first
+	written    int             // of pending, on this connection
+	sent       int
+	ids        map[string]string // by ref
+	refused    []incoming
+	states     map[string][]string // by id
+	final      map[string]string   // by id
+	settled    map[string]bool     // ids that are processed or final
+	inbox      []incoming          // each id once
+	seen       map[string]bool
+	lastSeq    uint64
+	saw        []history.Record // in order; Msg is the text
+	streams    int              // opened so far
+	turnedAway int              // answers that nothing could be stored
+	manyHubs   bool             // which write side by side what he sends again
+	stop       context.CancelFunc
+	finished   sync.WaitGroup
 }
 
 // newPerson makes a user and signs him in. hub has the administrator's token.
@@ -288,15 +290,16 @@ func (p *person) read(f incoming) error {
 	switch f.Ev {
 	case "accepted", "error":
 		i := slices.IndexFunc(p.pending, func(o outgoing) bool { return o.OpID == f.OpID })
-		if i < 0 && f.OpID == "" && f.Code == "unavailable" { // what was received could not be noted
+		if f.Code == "unavailable" { // a send was refused for now, or what was received could not be noted
+			p.turnedAway++
+			for i := range p.pending {
+				p.pending[i].again = p.manyHubs
+			}
 			return fmt.Errorf("%s", f.Message)
 		}
 		if i < 0 {
 			p.t.Errorf("%s: an answer to nothing: %+v", p.name, f)
 			return nil
-		}
-		if f.Code == "unavailable" { // the hub is shutting down
-			return fmt.Errorf("%s", f.Message)
 		}
 		o := p.pending[i]
 		p.pending = slices.Delete(p.pending, i, i+1)

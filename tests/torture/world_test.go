@@ -1,6 +1,6 @@
-// Package torture breaks whole nodes: disks that are lost, filled and restored,
-// processes that are killed and stopped, links that are cut. What is judged is what
-// people and handsets got.
+// Package torture breaks the disks of whole nodes: they are lost, filled and restored.
+// What is judged is what people and handsets got. Processes that are killed and
+// stopped, and lines that are cut, are in package e2e (TestTorture).
 package torture
 
 import (
