@@ -99,7 +99,7 @@ func TestClusterRollingRestart(t *testing.T) {
 	h.configured(6)
 	h.start()
 	eventually(t, 30*time.Second, func() string { return h.agree(8) })
-	x := h.load(3, 6, 30*time.Millisecond)
+	x := h.load(3, 3, 60*time.Millisecond)
 	x.flow(20 * time.Second)
 	c := h.caller("+639185550000", 50*time.Millisecond)
 	calm := time.Now()

@@ -92,7 +92,11 @@ func (x *traffic) judge(limit time.Duration) {
 	for _, f := range x.flows {
 		f.settle(limit)
 		f.check()
-		x.t.Logf("%s: %d texts down, %d up: none lost, none doubled, in order", f.number, f.downs, f.ups)
+		turned := 0
+		for _, p := range f.people {
+			turned += p.turnedAway
+		}
+		x.t.Logf("%s: judged %d texts down, %d up; %d times a hub could not store anything", f.number, f.downs, f.ups, turned)
 	}
 }
 

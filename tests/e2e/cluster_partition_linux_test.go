@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +15,7 @@ import (
 )
 
 // apart is a cluster whose hubs have a network namespace each; edges and the database
-// are in a further one, world.
+// are in a further one, world. Between them a router drops what it is told to.
 type apart struct {
 	*hubs
 	net *network
@@ -27,21 +25,31 @@ type apart struct {
 func newApart(t *testing.T) *apart {
 	t.Helper()
 	need.Root(t)
+	need.Program(t, "ip")
 	h := newHubs(t, 3, 0)
-	name := fmt.Sprintf("cl%d", os.Getpid())
-	control := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", "/run/wanem/"+name+".sock")
+	n := &network{t: t, name: fmt.Sprintf("cl%d", os.Getpid())}
+	x := &apart{h, n}
+	for i, host := range []string{"router", "hub1", "hub2", "hub3", "world"} {
+		ns := n.name + "-" + host
+		ip(t, "netns", "add", ns)
+		t.Cleanup(func() { ip(t, "netns", "delete", ns) })
+		if host == "router" {
+			ip(t, "netns", "exec", ns, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+			continue
+		}
+		router := n.name + "-router"
+		ip(t, "link", "add", "wan", "netns", ns, "type", "veth", "peer", "name", host, "netns", router)
+		ip(t, "-n", ns, "address", "add", fmt.Sprintf("10.77.%d.1/24", i), "dev", "wan")
+		ip(t, "-n", router, "address", "add", fmt.Sprintf("10.77.%d.254/24", i), "dev", host)
+		ip(t, "-n", ns, "link", "set", "lo", "up")
+		ip(t, "-n", ns, "link", "set", "wan", "up")
+		ip(t, "-n", router, "link", "set", host, "up")
+		ip(t, "-n", ns, "route", "add", "default", "via", fmt.Sprintf("10.77.%d.254", i))
 	}
-	n := &network{t: t, control: &http.Client{Transport: &http.Transport{DialContext: control}}, program: filepath.Join(built.dir, "wanem"), name: name}
-	if output, err := exec.Command("go", "build", "-o", n.program, "../wanem").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	n.order("start", "--hosts", "hub1,hub2,hub3,world", "--rtt", "1ms")
-	t.Cleanup(func() { n.order("stop") })
 	for i, hub := range h.nodes {
 		host, at := fmt.Sprint("hub", i+1), fmt.Sprintf("10.77.%d.1", i+1)
 		hub.http, hub.link, hub.gossip, hub.remote = at+":8080", at+":7443", at+":7946", at+":8090"
-		hub.dial, hub.cert, hub.in = hub.link, hub.name+"-there", n.inside(host)
+		hub.dial, hub.cert, hub.in = hub.link, hub.name+"-there", x.inside(host)
 		h.pki("hub", h.path("pki"), hub.cert, "--host", at)
 		hub.reach = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 			err = n.within(host, func() error {
@@ -51,18 +59,31 @@ func newApart(t *testing.T) *apart {
 			return conn, err
 		}
 	}
-	x := &apart{h, n}
-	x.relay("10.77.4.1:5432", h.db.Address())
+	x.relay(world+":5432", h.db.Address())
 	_, port, _ := net.SplitHostPort(h.db.Address())
-	h.dsn = strings.NewReplacer("127.0.0.1", "10.77.4.1", "port="+port, "port=5432").Replace(h.dsn)
+	h.dsn = strings.NewReplacer("127.0.0.1", world, "port="+port, "port=5432").Replace(h.dsn)
 	return x
+}
+
+func ip(t testing.TB, args ...string) {
+	t.Helper()
+	if output, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, output)
+	}
+}
+
+// inside is a host's namespace.
+func (x *apart) inside(host string) inside {
+	in := x.net.inside(host)
+	in.by = []string{"ip", "netns", "exec", x.net.name + "-" + host}
+	return in
 }
 
 // edge adds one whose SMSC is out of the namespaces.
 func (x *apart) edge(id, prefix, protocol string) {
 	x.t.Helper()
 	e := x.site.edge(id, prefix, protocol, false)
-	e.in = x.net.inside("world")
+	e.in = x.inside("world")
 	e.tapAt = x.relay("127.0.0.1:0", e.smscAt)
 	x.knows(e, x.nodes...)
 }
@@ -97,28 +118,38 @@ func (x *apart) relay(listen, target string) (at string) {
 	return l.Addr().String()
 }
 
-// isolate cuts a hub from the others, and from database and edges too if all is set.
+// isolate cuts a hub from the others, and from database and edges too if all is set:
+// packets vanish on the way, both ways.
 func (x *apart) isolate(n *hubNode, all bool) (heal func()) {
 	x.t.Helper()
-	var links []string
-	own := strings.ReplaceAll(n.name, "-", "")
+	own, _, _ := net.SplitHostPort(n.http)
+	var others []string
 	for _, other := range x.nodes {
-		if other != n {
-			links = append(links, own+":"+strings.ReplaceAll(other.name, "-", ""))
+		if at, _, _ := net.SplitHostPort(other.http); other != n {
+			others = append(others, at)
 		}
 	}
 	if all {
-		links = append(links, own+":world")
+		others = append(others, world)
 	}
-	x.net.order("down", "--link", strings.Join(links, ","))
-	return func() { x.net.order("up") }
+	rules := func(what string) {
+		for _, other := range others {
+			for _, way := range [][2]string{{own, other}, {other, own}} {
+				ip(x.t, "-n", x.net.name+"-router", "rule", what, "from", way[0], "to", way[1], "blackhole")
+			}
+		}
+	}
+	rules("add")
+	return func() { rules("delete") }
 }
+
+const world = "10.77.4.1"
 
 // The hub that owns an edge's rings is cut off from the others for a while: with the
 // database and the edges in reach, and without.
 func TestClusterPartition(t *testing.T) {
 	long(t)
-	const parted, wellWithin = 30 * time.Second, 10 * time.Second
+	const parted, wellWithin = 30 * time.Second, 10 * time.Second // after the network is whole
 	for _, all := range []bool{false, true} {
 		t.Run(map[bool]string{false: "it still reaches the database", true: "it reaches nothing"}[all], func(t *testing.T) {
 			x := newApart(t)
@@ -128,7 +159,7 @@ func TestClusterPartition(t *testing.T) {
 			x.configured(6)
 			x.start()
 			eventually(t, 30*time.Second, func() string { return x.agree(8) })
-			load := x.load(3, 12, 50*time.Millisecond)
+			load := x.load(3, 12, 80*time.Millisecond)
 			load.flow(20 * time.Second)
 			owner := x.owner(x.edges[0])
 			at := time.Now()

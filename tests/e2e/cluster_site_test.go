@@ -292,7 +292,9 @@ func (h *hubs) flows(people, handsets int) (all []*flow) {
 	for _, e := range h.edges {
 		f := &flow{t: h.t, hub: h.any(0), smsc: e.smsc(h.t), number: e.number, toPerson: map[string][]string{}}
 		for i := range people {
-			f.people = append(f.people, newPerson(h.any(i), fmt.Sprintf("%s-%d", e.id, i+1)).online())
+			p := newPerson(h.any(i), fmt.Sprintf("%s-%d", e.id, i+1))
+			p.manyHubs = len(h.nodes) > 1
+			f.people = append(f.people, p.online())
 		}
 		for i := range handsets {
 			f.handsets = append(f.handsets, fmt.Sprintf("%s%07d", e.prefix, i+1))
