@@ -93,6 +93,7 @@ func (c *caller) judge(smsc smscAPI) {
 // All hubs are restarted one after the other, under load, the edges 100 ms away.
 func TestClusterRollingRestart(t *testing.T) {
 	t.Parallel()
+	long(t)
 	h := newHubs(t, 3, 100*time.Millisecond)
 	h.edge("manila-1", "+63917", "cimd2")
 	h.edge("cebu-1", "+63918", "smpp")
@@ -123,7 +124,7 @@ func TestClusterRollingRestart(t *testing.T) {
 	x.judge(60 * time.Second)
 	h.neverTwice()
 	// What a busy machine pauses anyway is not the restart's.
-	if isLong() && (down > time.Second+down0 || up > time.Second+up0) {
+	if down > time.Second+down0 || up > time.Second+up0 {
 		t.Errorf("a conversation paused for %v down, %v up, want a second, beside %v and %v without restarts", down, up, down0, up0)
 	}
 }
@@ -131,6 +132,7 @@ func TestClusterRollingRestart(t *testing.T) {
 // Hubs come, under load: rings go to them, as few as must.
 func TestClusterScale(t *testing.T) {
 	t.Parallel()
+	long(t)
 	h := newHubs(t, 3, 0)
 	h.edge("manila-1", "+63917", "cimd2")
 	h.edge("cebu-1", "+63918", "smpp")

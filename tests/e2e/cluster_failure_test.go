@@ -148,7 +148,7 @@ const flowWithin = 6 * time.Second
 // The owner of an edge's rings is killed, under load both ways.
 func TestClusterKill(t *testing.T) {
 	t.Parallel()
-	kills := 2
+	kills := 1
 	if isLong() {
 		kills = 10
 	}
@@ -184,10 +184,8 @@ func TestClusterKill(t *testing.T) {
 // taken over meanwhile, and it does no harm.
 func TestClusterPausedOwner(t *testing.T) {
 	t.Parallel()
-	pause := 8 * time.Second
-	if isLong() {
-		pause = 30 * time.Second
-	}
+	long(t)
+	const pause = 30 * time.Second
 	h := newHubs(t, 3, 0)
 	h.edge("manila-1", "+63917", "cimd2")
 	h.edge("cebu-1", "+63918", "smpp")
