@@ -10,7 +10,7 @@ import (
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/nodes/store/hubstore"
 	"github.com/ringway-im/ringway/nodes/store/pgstore"
-	"github.com/ringway-im/ringway/nodes/store/pgstore/pgtest"
+	"github.com/ringway-im/ringway/tests/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
