@@ -177,6 +177,8 @@ func TestClusterPartition(t *testing.T) {
 			x.well(60 * time.Second)
 			eventually(t, 60*time.Second, func() string { return x.agree(8) })
 			took := time.Since(healed)
+			down, up := load.pauses(at, healed)
+			t.Logf("longest pause of a conversation while the hub was cut off: %v down, %v up", down.Round(time.Millisecond), up.Round(time.Millisecond))
 			t.Logf("all is well %v after the partition healed", took.Round(time.Millisecond))
 			if took > wellWithin {
 				t.Errorf("all is well %v after the partition healed, want %v", took, wellWithin)
