@@ -150,6 +150,8 @@ type Receipt struct {
 }
 
 // Event is what has happened to a session. The types below are all there are.
+// Received, Submit and ServerAnswer may also be pointers, to memory that is the
+// caller's again when Handle has returned.
 type Event interface{ event() }
 
 // The events of a session.
@@ -216,14 +218,11 @@ type Effect interface{ effect() }
 type (
 	// Write: put these octets on the socket, or copy them, before you handle another
 	// event: their memory is used again.
-	Write struct{ Octets []byte }
+	Write struct{ *Output }
 	// Bound: logged in; Ready() says how many submits may go.
 	Bound struct{}
 	// Answered: a submit has its outcome; exactly one for each Submit.
-	Answered struct {
-		Ref     uint64
-		Outcome Outcome
-	}
+	Answered struct{ *Answer }
 	// Responded: a Request has its response, in the protocol's own type; exactly
 	// one for each. Packet is nil when none came, and Err says why.
 	Responded struct {
@@ -242,10 +241,7 @@ type (
 		Receipt Receipt
 	}
 	// SetTimer: send Due{Timer} after the time.
-	SetTimer struct {
-		Timer Timer
-		After time.Duration
-	}
+	SetTimer struct{ *Setting }
 	// StopTimer: forget the timer of this name (tidiness: stale ones are dropped).
 	StopTimer struct{ Name string }
 	// Close: close the socket (what was written goes out first). Every open
@@ -253,6 +249,23 @@ type (
 	Close struct {
 		Err   error
 		Retry Retry
+	}
+)
+
+// What the effects of every message hold: a struct of one pointer becomes an Effect
+// without an allocation. Effects makes them; none is used again.
+type (
+	// Output is what Write is about.
+	Output struct{ Octets []byte }
+	// Answer is what Answered is about.
+	Answer struct {
+		Ref     uint64
+		Outcome Outcome
+	}
+	// Setting is what SetTimer is about.
+	Setting struct {
+		Timer Timer
+		After time.Duration
 	}
 )
 
@@ -313,6 +326,8 @@ type Protocol struct {
 	// Read returns the next packet. A *SyntaxError that is not Fatal leaves the
 	// reader behind the bad packet; any other error ends the session.
 	Read func(r *bufio.Reader) (packet any, err error)
+	// Reader returns a Read for one connection that allocates for many packets at once.
+	Reader func() func(r *bufio.Reader) (packet any, err error)
 	// Check says what of cfg the protocol cannot do, in words for who wrote the
 	// configuration; nil: all is well. It may be nil itself: nothing to check.
 	Check func(cfg Config) error

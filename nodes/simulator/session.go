@@ -193,9 +193,9 @@ func (s *session) messages() []string { return []string{s.user, ""} }
 func (s *session) queues() []string { return append(s.messages(), s.receipts()) }
 
 func (s *session) read(gone <-chan struct{}) {
-	r := bufio.NewReaderSize(s.conn, 16<<10)
+	r, read := bufio.NewReaderSize(s.conn, 16<<10), s.protocol.Reader()
 	for {
-		packet, err := s.protocol.Read(r)
+		packet, err := read(r)
 		var ev smsc.Event = smsc.Received{Packet: packet}
 		syntax := (*smsc.SyntaxError)(nil)
 		last := false

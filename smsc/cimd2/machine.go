@@ -1,6 +1,7 @@
 package cimd2
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 var Protocol = smsc.Protocol{
 	Name:      Name,
 	Read:      Read,
+	Reader:    func() func(*bufio.Reader) (any, error) { return Read },
 	Check:     CheckConfig,
 	New:       New,
 	NewServer: NewServer,
@@ -99,8 +101,10 @@ func (m *machine) Ready() int {
 
 func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
-	case smsc.Submit:
+	case *smsc.Submit:
 		return m.submit(ev, do)
+	case smsc.Submit:
+		return m.submit(&ev, do)
 	case smsc.Request:
 		return m.ask(ev, do)
 	case smsc.Connected:
@@ -114,11 +118,10 @@ func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	switch ev := ev.(type) {
+	case *smsc.Received:
+		do = m.came(ev.Packet, do)
 	case smsc.Received:
-		if p, ok := ev.Packet.(*Packet); ok {
-			m.heard, m.garbled = true, 0
-			do = m.received(p, do)
-		}
+		do = m.came(ev.Packet, do)
 	case smsc.Garbled:
 		do = m.onGarbled(ev.Err, do)
 	case smsc.Accept:
@@ -219,24 +222,24 @@ func (m *machine) login(do []smsc.Effect) []smsc.Effect {
 	return m.timers.set(loginTimer, m.cfg.LoginTimeout, do)
 }
 
-func (m *machine) submit(ev smsc.Submit, do []smsc.Effect) []smsc.Effect {
+func (m *machine) submit(ev *smsc.Submit, do []smsc.Effect) []smsc.Effect {
 	if m.Ready() == 0 {
-		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
+		return append(do, m.writer.effects.Answered(ev.Ref, smsc.Outcome{
 			Fate: smsc.BadSession, Text: m.notReady(),
-		}})
+		}))
 	}
 	p := m.writer.start(Submit, 0)
 	rejected := p.submit(ev.Part, Options{
 		Validity: m.cfg.DefaultValidity, Now: ev.Now, Alphabet: m.cfg.Quirks.Alphabet, Numbers: m.cfg.Quirks.Numbers,
 	})
 	if rejected != nil {
-		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
+		return append(do, m.writer.effects.Answered(ev.Ref, smsc.Outcome{
 			Fate: smsc.Permanent, Code: rejected.Code.String(), Text: rejected.Error(),
-		}})
+		}))
 	}
 	do, err := m.send(p, request{ref: ev.Ref, to: p.Params[0].Value}, do)
 	if err != nil {
-		do = append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{Fate: smsc.Permanent, Text: err.Error()}})
+		do = append(do, m.writer.effects.Answered(ev.Ref, smsc.Outcome{Fate: smsc.Permanent, Text: err.Error()}))
 	}
 	return do
 }
@@ -266,6 +269,15 @@ func (m *machine) ask(ev smsc.Request, do []smsc.Effect) []smsc.Effect {
 	return do
 }
 
+func (m *machine) came(packet any, do []smsc.Effect) []smsc.Effect {
+	p, ok := packet.(*Packet)
+	if !ok {
+		return do
+	}
+	m.heard, m.garbled = true, 0
+	return m.received(p, do)
+}
+
 func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	switch {
 	case p.Operation == Nack:
@@ -283,7 +295,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	r, again := m.in.take(p)
 	if again {
 		if r.response != nil {
-			do = append(do, smsc.Write{Octets: r.response})
+			do = append(do, m.writer.effects.Write(r.response))
 		}
 		return do
 	}
@@ -361,7 +373,7 @@ func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect
 			}
 		}
 		m.window.Answered(outcome.Fate, len(m.out.open))
-		do = append(do, smsc.Answered{Ref: r.ref, Outcome: outcome})
+		do = append(do, m.writer.effects.Answered(r.ref, outcome))
 		if outcome.Fate == smsc.BadSession {
 			retry := smsc.RetrySoon
 			if e.Login() {
@@ -424,7 +436,7 @@ func (m *machine) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		do = m.timers.stop(responseTimers[n], do)
 	}
 	for _, r := range again {
-		do = m.await(r, append(do, smsc.Write{Octets: r.octets}))
+		do = m.await(r, append(do, m.writer.effects.Write(r.octets)))
 	}
 	return do
 }
@@ -477,9 +489,9 @@ func (m *machine) abandon(do []smsc.Effect) []smsc.Effect {
 		case r.asked:
 			do = append(do, smsc.Responded{Ref: r.ref, Err: errors.New("cimd2: the session ended before the response")})
 		case r.operation == Submit:
-			do = append(do, smsc.Answered{Ref: r.ref, Outcome: smsc.Outcome{
+			do = append(do, m.writer.effects.Answered(r.ref, smsc.Outcome{
 				Fate: smsc.Unknown, Text: "no response to packet " + strconv.Itoa(int(r.number)) + " before the session ended",
-			}})
+			}))
 		}
 	}
 	m.out.open, m.in.recent = nil, nil

@@ -296,7 +296,8 @@ func renumber(octets []byte, n uint8) []byte {
 // writer makes packets, one after another in the same memory, and writes them.
 type writer struct {
 	roomy
-	bare bool
+	bare    bool
+	effects smsc.Effects
 }
 
 // start makes a packet that is valid until the next start.
@@ -313,7 +314,7 @@ func (w *writer) write(p *Packet, into []byte, do []smsc.Effect) ([]byte, []smsc
 	if err != nil {
 		return nil, do, err
 	}
-	return octets, append(do, smsc.Write{Octets: octets}), nil
+	return octets, append(do, w.effects.Write(octets)), nil
 }
 
 // digits appends three digits.

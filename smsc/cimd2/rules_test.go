@@ -415,7 +415,7 @@ func TestUserData(t *testing.T) {
 			t.Fatal(err)
 		}
 		octets, _ := p.Append(nil)
-		if got := show(smsc.Write{Octets: octets}); got != "> 03:000·021:+358407654321·023:12345·056:0"+want {
+		if got := show(smsc.Write{Output: &smsc.Output{Octets: octets}}); got != "> 03:000·021:+358407654321·023:12345·056:0"+want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

@@ -69,7 +69,7 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		}
 		s.state = binding
 		if s.cfg.Banner != "" {
-			do = append(do, smsc.Write{Octets: []byte(s.cfg.Banner + "\r\n")})
+			do = append(do, s.writer.effects.Write([]byte(s.cfg.Banner+"\r\n")))
 		}
 		do = s.timers.set(loginTimer, s.cfg.LoginTimeout, do)
 		return s.timers.set(idleTimer, s.cfg.InactivityTimeout/2, do)
@@ -88,17 +88,18 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	switch ev := ev.(type) {
+	case *smsc.Received:
+		do = s.came(ev.Packet, do)
 	case smsc.Received:
-		if p, ok := ev.Packet.(*Packet); ok {
-			s.silent = 0
-			do = s.received(p, do)
-		}
+		do = s.came(ev.Packet, do)
 	case smsc.Garbled:
 		do = s.onGarbled(ev.Err, do)
 	case smsc.LoginResult:
 		do = s.loginResult(ev, do)
-	case smsc.ServerAnswer:
+	case *smsc.ServerAnswer:
 		do = s.answer(ev, do)
+	case smsc.ServerAnswer:
+		do = s.answer(&ev, do)
 	case smsc.QueryAnswer:
 		do = s.queried(ev, do)
 	case smsc.TimeAnswer:
@@ -135,6 +136,15 @@ func (s *server) deliver(ref uint64, p *Packet, do []smsc.Effect) []smsc.Effect 
 	return s.timers.set(responseTimers[p.Number], s.cfg.ResponseTimeout, do)
 }
 
+func (s *server) came(packet any, do []smsc.Effect) []smsc.Effect {
+	p, ok := packet.(*Packet)
+	if !ok {
+		return do
+	}
+	s.silent = 0
+	return s.received(p, do)
+}
+
 func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	switch {
 	case p.Operation == Nack:
@@ -158,7 +168,7 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	for _, r := range s.in.recent {
 		if r.packet.same(p) {
 			if r.response != nil {
-				do = append(do, smsc.Write{Octets: r.response})
+				do = append(do, s.writer.effects.Write(r.response))
 			}
 			return do
 		}
@@ -346,7 +356,7 @@ func (s *server) loginResult(ev smsc.LoginResult, do []smsc.Effect) []smsc.Effec
 }
 
 // answer answers a submit, or what else is done or refused.
-func (s *server) answer(ev smsc.ServerAnswer, do []smsc.Effect) []smsc.Effect {
+func (s *server) answer(ev *smsc.ServerAnswer, do []smsc.Effect) []smsc.Effect {
 	r := s.in.find(ev.Ref)
 	switch {
 	case r == nil || r.packet.Operation == Login:
@@ -478,7 +488,7 @@ func (s *server) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		do = s.timers.stop(responseTimers[n], do)
 	}
 	for _, r := range again {
-		do = s.timers.set(responseTimers[r.number], s.cfg.ResponseTimeout, append(do, smsc.Write{Octets: r.octets}))
+		do = s.timers.set(responseTimers[r.number], s.cfg.ResponseTimeout, append(do, s.writer.effects.Write(r.octets)))
 	}
 	return do
 }

@@ -38,6 +38,7 @@ type timers struct {
 	seq       uint64
 	latest    [4]uint64
 	responses [256]uint64
+	effects   smsc.Effects
 }
 
 func (t *timers) of(name string) *uint64 {
@@ -75,7 +76,7 @@ func (t *timers) set(name string, after time.Duration, do []smsc.Effect) []smsc.
 	}
 	t.seq++
 	*t.of(name) = t.seq
-	return append(do, smsc.SetTimer{Timer: smsc.Timer{Name: name, Seq: t.seq}, After: after})
+	return append(do, t.effects.SetTimer(smsc.Timer{Name: name, Seq: t.seq}, after))
 }
 
 func (t *timers) stop(name string, do []smsc.Effect) []smsc.Effect {

@@ -172,7 +172,7 @@ func (s *session) connect(ctx actor.Context) {
 	s.fault, s.retry, s.why, s.boundAt = false, smsc.RetrySoon, nil, time.Time{}
 	root, self := ctx.ActorSystem().Root, ctx.Self()
 	s.conn = conn.Open(conn.Config{
-		Dial: s.cfg.Dial, DialTimeout: s.cfg.DialTimeout, Read: s.cfg.Protocol.Read,
+		Dial: s.cfg.Dial, DialTimeout: s.cfg.DialTimeout, Read: s.cfg.Protocol.Reader(),
 		Post: func(message any) { root.Send(self, message) },
 	})
 	s.tellState("connecting")

@@ -212,7 +212,7 @@ func (m *server) replaced(do []smsc.Effect, p *ReplaceSM) ([]smsc.Effect, Status
 	}), OK
 }
 
-func (m *server) answer(do []smsc.Effect, ev smsc.ServerAnswer) []smsc.Effect {
+func (m *server) answer(do []smsc.Effect, ev *smsc.ServerAnswer) []smsc.Effect {
 	r, ok := m.give(ev.Ref)
 	if !ok {
 		return do
@@ -251,7 +251,7 @@ func (m *server) respondWith(do []smsc.Effect, p PDU) []smsc.Effect {
 
 // multiAnswered responds when the last destination of a submit_multi is
 // answered: with success and the failed ones, or with a failure of all.
-func (m *server) multiAnswered(do []smsc.Effect, ev smsc.ServerAnswer) []smsc.Effect {
+func (m *server) multiAnswered(do []smsc.Effect, ev *smsc.ServerAnswer) []smsc.Effect {
 	part := m.parts[ev.Ref]
 	delete(m.parts, ev.Ref)
 	all := m.multis[part.first]

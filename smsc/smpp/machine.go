@@ -1,6 +1,7 @@
 package smpp
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 var Protocol = smsc.Protocol{
 	Name:      "smpp",
 	Read:      Read,
+	Reader:    newReader,
 	Check:     Check,
 	New:       NewMachine,
 	NewServer: NewServer,
@@ -40,14 +42,14 @@ type machine struct {
 // A Window above 1 shrinks when the SMSC throttles, and grows back slowly.
 func NewMachine(cfg smsc.Config) smsc.Machine {
 	cfg.LoginTimeout = orDefault(cfg.LoginTimeout, 30*time.Second)
-	m := &machine{cfg: cfg, quirks: cfg.Quirks, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.LogoutTimeout,
-		func(ref uint64, why error) smsc.Effect {
-			o := smsc.Outcome{Fate: smsc.Unknown, Text: "the session ended before the answer"}
-			if why != nil {
-				o.Text = why.Error()
-			}
-			return smsc.Answered{Ref: ref, Outcome: o}
-		})}
+	m := &machine{cfg: cfg, quirks: cfg.Quirks}
+	m.side = newSide(cfg.Window, cfg.ResponseTimeout, cfg.LogoutTimeout, func(ref uint64, why error) smsc.Effect {
+		o := smsc.Outcome{Fate: smsc.Unknown, Text: "the session ended before the answer"}
+		if why != nil {
+			o.Text = why.Error()
+		}
+		return m.effects.Answered(ref, o)
+	})
 	m.keepAlive, m.noUnbindResp = cfg.KeepAlive, cfg.Quirks.NoLogoutAnswer
 	return m
 }
@@ -67,17 +69,19 @@ func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
 	case smsc.Connected:
 		do = m.connected(do, ev.Accepted)
+	case *smsc.Received:
+		do = m.came(do, ev.Packet)
 	case smsc.Received:
-		if p, ok := ev.Packet.(PDU); ok {
-			do = m.received(do, p)
-		}
+		do = m.came(do, ev.Packet)
 	case smsc.Garbled:
 		var answer PDU
 		if do, answer = m.garbled(do, ev.Err); answer != nil {
 			do = m.received(do, answer)
 		}
-	case smsc.Submit:
+	case *smsc.Submit:
 		do = m.submit(do, ev)
+	case smsc.Submit:
+		do = m.submit(do, &ev)
 	case smsc.Accept:
 		do = m.answer(do, ev.Ref, OK)
 	case smsc.Refuse:
@@ -144,25 +148,33 @@ func (m *machine) sendBind(do []smsc.Effect, mode string) []smsc.Effect {
 	return m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
 }
 
-func (m *machine) submit(do []smsc.Effect, ev smsc.Submit) []smsc.Effect {
+func (m *machine) submit(do []smsc.Effect, ev *smsc.Submit) []smsc.Effect {
 	if m.Ready() == 0 {
-		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{
+		return append(do, m.effects.Answered(ev.Ref, smsc.Outcome{
 			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.Size()),
-		}})
+		}))
 	}
 	var p SubmitSM
-	if ev.Part.Validity == 0 {
-		ev.Part.Validity = m.cfg.DefaultValidity
-	}
 	err := p.setPart(&ev.Part, &m.quirks)
-	if m.quirks.AbsoluteTimes && !ev.Now.IsZero() && ev.Part.Validity > 0 {
-		p.ValidityPeriod = FormatTime(ev.Now.Add(ev.Part.Validity + time.Second - 1)) // rounded up
+	validity := cmp.Or(ev.Part.Validity, m.cfg.DefaultValidity)
+	switch {
+	case m.quirks.AbsoluteTimes && !ev.Now.IsZero() && validity > 0:
+		p.ValidityPeriod = FormatTime(ev.Now.Add(validity + time.Second - 1)) // rounded up
+	case ev.Part.Validity == 0:
+		p.ValidityPeriod = FormatValidity(validity)
 	}
 	if err == nil {
 		do, err = m.request(do, CommandSubmitSM, &p, ev.Ref)
 	}
 	if err != nil {
-		return append(do, smsc.Answered{Ref: ev.Ref, Outcome: smsc.Outcome{Fate: smsc.Permanent, Text: "not sent: " + err.Error()}})
+		return append(do, m.effects.Answered(ev.Ref, smsc.Outcome{Fate: smsc.Permanent, Text: "not sent: " + err.Error()}))
+	}
+	return do
+}
+
+func (m *machine) came(do []smsc.Effect, packet any) []smsc.Effect {
+	if p, ok := packet.(PDU); ok {
+		do = m.received(do, p)
 	}
 	return do
 }
@@ -258,7 +270,7 @@ func (m *machine) submitAnswered(do []smsc.Effect, h Header, id string) []smsc.E
 		o.Fate = fate
 	}
 	m.window.Answered(o.Fate, len(m.open))
-	do = append(do, smsc.Answered{Ref: r.ref, Outcome: o})
+	do = append(do, m.effects.Answered(r.ref, o))
 	if o.Fate == smsc.BadSession {
 		return m.close(do, fmt.Errorf("smpp: the SMSC has lost the session: submit_sm answered with %v", h.Status), smsc.RetrySoon)
 	}

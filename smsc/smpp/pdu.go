@@ -239,10 +239,18 @@ func allZero(b []byte) bool {
 
 // Decode decodes one whole PDU. Octet strings of the result are parts of b. The
 // error is a *smsc.SyntaxError with a *Malformed as its Packet.
-func Decode(b []byte) (PDU, error) { return decode(b, nil) }
+func Decode(b []byte) (PDU, error) { return new(decoder).decode(b) }
 
-// decode is Decode; p, unless nil, is an empty PDU of the right type.
-func decode(b []byte, p PDU) (PDU, error) {
+// decoder decodes many PDUs with few allocations.
+type decoder struct {
+	octets    []byte // for PDUs as they came
+	size      int    // of the last piece of it
+	texts     smsc.Texts
+	messages  smsc.Slab[SubmitSM]     // submit_sm and deliver_sm
+	responses smsc.Slab[SubmitSMResp] // their responses
+}
+
+func (d *decoder) decode(b []byte) (PDU, error) {
 	if len(b) < headerSize || len(b) > maxPDU || binary.BigEndian.Uint32(b) != uint32(len(b)) {
 		m := &Malformed{Reply: RINVCMDLEN}
 		reason := fmt.Sprintf("%d octets are no PDU", len(b))
@@ -254,9 +262,7 @@ func decode(b []byte, p PDU) (PDU, error) {
 	}
 	command := CommandID(binary.BigEndian.Uint32(b[4:]))
 	h := Header{Status: Status(binary.BigEndian.Uint32(b[8:])), Sequence: binary.BigEndian.Uint32(b[12:])}
-	if p == nil {
-		p = newPDU(command)
-	}
+	p := d.newPDU(command)
 	if p == nil {
 		return nil, &smsc.SyntaxError{
 			Protocol: "smpp", Offset: 4, Reason: "unknown " + command.String(),
@@ -267,7 +273,7 @@ func decode(b []byte, p PDU) (PDU, error) {
 	if len(b) == headerSize && command.IsResponse() {
 		return p, nil // responses come without a body, most often when negative
 	}
-	w := wire{b: b, off: headerSize}
+	w := wire{b: b, off: headerSize, texts: &d.texts}
 	w.walk(p)
 	if w.fault != OK {
 		return nil, &smsc.SyntaxError{
@@ -280,7 +286,11 @@ func decode(b []byte, p PDU) (PDU, error) {
 
 // Read returns the next PDU. A *smsc.SyntaxError that is not Fatal leaves r
 // behind the bad PDU; its Packet is a *Malformed. io.EOF comes only between PDUs.
-func Read(r *bufio.Reader) (any, error) {
+func Read(r *bufio.Reader) (any, error) { return new(decoder).read(r) }
+
+func newReader() func(r *bufio.Reader) (any, error) { return new(decoder).read }
+
+func (d *decoder) read(r *bufio.Reader) (any, error) {
 	b, err := r.Peek(4)
 	if err != nil {
 		if len(b) > 0 {
@@ -301,15 +311,12 @@ func Read(r *bufio.Reader) (any, error) {
 			Fatal: true, Packet: m,
 		}
 	}
-	b, err = r.Peek(8)
-	if err != nil {
-		return nil, unexpected(err)
-	}
-	b, p := room(CommandID(binary.BigEndian.Uint32(b[4:])), int(n))
+	b = d.room(int(n))
 	if _, err := io.ReadFull(r, b); err != nil {
 		return nil, unexpected(err)
 	}
-	if p, err = decode(b, p); err != nil {
+	p, err := d.decode(b)
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -322,35 +329,32 @@ func unexpected(err error) error {
 	return err
 }
 
-// room returns memory for n octets; where a PDU of its command mostly has no
-// more, in one piece with the PDU, else p is nil.
-func room(c CommandID, n int) (b []byte, p PDU) {
-	const short, long = 48, 256
-	switch {
-	case c == CommandSubmitSM && n <= long:
-		m := new(struct {
-			SubmitSM
-			b [long]byte
-		})
-		return m.b[:n:n], &m.SubmitSM
-	case c == CommandDeliverSM && n <= long:
-		m := new(struct {
-			DeliverSM
-			b [long]byte
-		})
-		return m.b[:n:n], &m.DeliverSM
-	case c == CommandSubmitSM|Response && n <= short:
-		m := new(struct {
-			SubmitSMResp
-			b [short]byte
-		})
-		return m.b[:n:n], &m.SubmitSMResp
-	case c == CommandDeliverSM|Response && n <= short:
-		m := new(struct {
-			DeliverSMResp
-			b [short]byte
-		})
-		return m.b[:n:n], &m.DeliverSMResp
+// room returns memory for a PDU of n octets.
+func (d *decoder) room(n int) []byte {
+	const least, most = 256, 4096 // allocated at once
+	if n > most/4 {
+		return make([]byte, n)
 	}
-	return make([]byte, n), nil
+	if len(d.octets) < n {
+		d.size = max(least, min(2*d.size, most))
+		d.octets = make([]byte, max(n, d.size))
+	}
+	b := d.octets[:n:n]
+	d.octets = d.octets[n:]
+	return b
+}
+
+// newPDU is newPDU, with memory for many of the PDUs that make up the traffic.
+func (d *decoder) newPDU(c CommandID) PDU {
+	switch c {
+	case CommandSubmitSM:
+		return d.messages.New()
+	case CommandSubmitSM | Response:
+		return d.responses.New()
+	case CommandDeliverSM:
+		return (*DeliverSM)(d.messages.New())
+	case CommandDeliverSM | Response:
+		return (*DeliverSMResp)(d.responses.New())
+	}
+	return newPDU(c)
 }

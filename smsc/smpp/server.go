@@ -58,10 +58,10 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	switch ev := ev.(type) {
 	case smsc.Connected:
 		do = m.connected(do)
+	case *smsc.Received:
+		do = m.came(do, ev.Packet)
 	case smsc.Received:
-		if p, ok := ev.Packet.(PDU); ok {
-			do = m.received(do, p)
-		}
+		do = m.came(do, ev.Packet)
 	case smsc.Garbled:
 		var answer PDU
 		if do, answer = m.garbled(do, ev.Err); answer != nil {
@@ -69,8 +69,10 @@ func (m *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		}
 	case smsc.LoginResult:
 		do = m.loggedIn(do, ev)
-	case smsc.ServerAnswer:
+	case *smsc.ServerAnswer:
 		do = m.answer(do, ev)
+	case smsc.ServerAnswer:
+		do = m.answer(do, &ev)
 	case smsc.QueryAnswer:
 		do = m.queried(do, ev)
 	case smsc.ServerDeliver:
@@ -111,6 +113,13 @@ func (m *server) connected(do []smsc.Effect) []smsc.Effect {
 	m.window = smsc.NewWindow(m.cfg.Window)
 	if m.cfg.LoginTimeout > 0 {
 		do = m.setTimer(do, timerLogin, m.cfg.LoginTimeout)
+	}
+	return do
+}
+
+func (m *server) came(do []smsc.Effect, packet any) []smsc.Effect {
+	if p, ok := packet.(PDU); ok {
+		do = m.received(do, p)
 	}
 	return do
 }

@@ -80,7 +80,8 @@ type side struct {
 	timers   []smsc.Timer // those set, except of responses: five at most
 	timerSeq uint64
 
-	room []byte // for what is written: many PDUs, one allocation
+	room    []byte // for what is written: many PDUs, one allocation
+	effects smsc.Effects
 }
 
 func newSide(window int, response, logout time.Duration, lost func(uint64, error) smsc.Effect) side {
@@ -138,7 +139,7 @@ func (s *side) written(do []smsc.Effect, b []byte, err error) ([]smsc.Effect, er
 	if len(b) <= cap(s.room) {
 		s.room = s.room[len(b):len(b)]
 	}
-	return append(do, smsc.Write{Octets: b[:len(b):len(b)]}), nil
+	return append(do, s.effects.Write(b[:len(b):len(b)])), nil
 }
 
 // respond writes what is known to be encodable.
@@ -161,7 +162,7 @@ func (s *side) request(do []smsc.Effect, c CommandID, p *SubmitSM, ref uint64) (
 	s.timerSeq++
 	r := ours{s.sequence, ref, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
 	s.open = append(s.open, r)
-	return append(do, smsc.SetTimer{Timer: r.timer, After: s.responseTimeout}), nil
+	return append(do, s.effects.SetTimer(r.timer, s.responseTimeout)), nil
 }
 
 // answered closes the open request with this number.
@@ -258,7 +259,7 @@ func (s *side) setTimer(do []smsc.Effect, name string, after time.Duration) []sm
 	} else {
 		s.timers = append(s.timers, t)
 	}
-	return append(do, smsc.SetTimer{Timer: t, After: after})
+	return append(do, s.effects.SetTimer(t, after))
 }
 
 // timer returns the index of the timer with this name, -1: not set.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"github.com/ringway-im/ringway/smsc"
 )
 
 // wire walks the fields of one PDU in their wire order, either reading or
@@ -16,8 +18,7 @@ type wire struct {
 	writing bool
 	tlv     bool // writing: there was an optional parameter
 
-	strings string // reading: octets from start on, of which all texts are parts
-	start   int
+	texts *smsc.Texts // reading
 
 	fault  Status // what to answer; OK: no fault
 	reason string
@@ -109,25 +110,9 @@ func (w *wire) text(v *string, size int, s Status, name string) {
 	case n >= size:
 		w.fail(s, "%s has %d octets, the most is %d", name, n, size-1)
 	default:
-		*v = w.string(n)
+		*v = w.texts.Text(w.b[w.off : w.off+n])
 		w.off += n + 1
 	}
-}
-
-// stringsAtOnce is how many octets become one string, of which the texts in it
-// are parts: one allocation for the addresses and times of a submit_sm.
-const stringsAtOnce = 80
-
-// string returns the next n octets.
-func (w *wire) string(n int) string {
-	if n == 0 {
-		return ""
-	}
-	if w.off+n > w.start+len(w.strings) {
-		w.start = w.off
-		w.strings = string(w.b[w.off:min(w.off+max(n, stringsAtOnce), len(w.b))])
-	}
-	return w.strings[w.off-w.start : w.off-w.start+n]
 }
 
 // time is a C-octet string that is empty or has exactly 16 characters (SMPP v3.4 §7.1.1).

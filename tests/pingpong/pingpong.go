@@ -184,25 +184,27 @@ func (s Session) dial(b *testing.B) (roundTrip func(), request, response int) {
 	return roundTrip, request, response
 }
 
-func (s Session) submit() smsc.Event { return smsc.Submit{Ref: 1, Part: s.Part} }
+func (s Session) submit() smsc.Event { return &smsc.Submit{Ref: 1, Part: s.Part} }
 
 // end is one machine, and what its owner does for it.
 type end struct {
-	protocol smsc.Protocol
-	machine  interface {
+	machine interface {
 		Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect
 	}
+	next     func(r *bufio.Reader) (any, error)
 	do       []smsc.Effect
+	received smsc.Received
+	answer   smsc.ServerAnswer
 	id       string
 	accepted int
 }
 
 func (s Session) client() *end {
-	return &end{protocol: s.Protocol, machine: s.Protocol.New(s.Client), id: s.ID}
+	return &end{machine: s.Protocol.New(s.Client), next: s.Protocol.Reader(), id: s.ID}
 }
 
 func (s Session) server(b *testing.B) *end {
-	e := &end{protocol: s.Protocol, machine: s.Protocol.NewServer(s.Server), id: s.ID}
+	e := &end{machine: s.Protocol.NewServer(s.Server), next: s.Protocol.Reader(), id: s.ID}
 	if octets := e.handle(smsc.Connected{}); len(octets) > 0 {
 		b.Errorf("the server begins with %q", octets)
 	}
@@ -211,11 +213,12 @@ func (s Session) server(b *testing.B) *end {
 
 // read returns the next packet's event, nil at the end.
 func (e *end) read(r *bufio.Reader) smsc.Event {
-	p, err := e.protocol.Read(r)
+	p, err := e.next(r)
 	if err != nil {
 		return nil
 	}
-	return smsc.Received{Packet: p}
+	e.received.Packet = p
+	return &e.received
 }
 
 // handle returns what is to be written; an SMSC accepts at once.
@@ -228,7 +231,8 @@ func (e *end) handle(ev smsc.Event) (octets []byte) {
 		case smsc.LoginReceived:
 			e.do = e.machine.Handle(smsc.LoginResult{OK: true}, e.do)
 		case smsc.SubmitReceived:
-			e.do = e.machine.Handle(smsc.ServerAnswer{Ref: effect.Ref, Outcome: smsc.Outcome{ID: e.id}}, e.do)
+			e.answer = smsc.ServerAnswer{Ref: effect.Ref, Outcome: smsc.Outcome{ID: e.id}}
+			e.do = e.machine.Handle(&e.answer, e.do)
 		case smsc.Answered:
 			if effect.Outcome.Fate == smsc.Accepted && effect.Outcome.ID == e.id {
 				e.accepted++

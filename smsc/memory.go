@@ -1,0 +1,81 @@
+package smsc
+
+import (
+	"strings"
+	"time"
+)
+
+// Slab allocates many values at once, the first alone and then ever more. None is
+// used again: whoever has one may keep it, and with it its neighbours' memory.
+type Slab[T any] struct {
+	free []T
+	size int
+}
+
+// New returns a zero value.
+func (s *Slab[T]) New() *T {
+	const most = 32
+	if len(s.free) == 0 {
+		s.size = max(1, min(2*s.size, most))
+		s.free = make([]T, s.size)
+	}
+	v := &s.free[0]
+	s.free = s.free[1:]
+	return v
+}
+
+// Texts makes strings of octets, many in one piece of memory, as a Slab does.
+type Texts struct {
+	room strings.Builder
+	size int
+}
+
+// Text returns a copy of the octets.
+func (t *Texts) Text(octets ...[]byte) string {
+	const least, most = 64, 1024
+	n := 0
+	for _, o := range octets {
+		n += len(o)
+	}
+	if n == 0 {
+		return ""
+	}
+	if t.room.Cap()-t.room.Len() < n {
+		t.size = max(least, min(2*t.size, most))
+		t.room.Reset()
+		t.room.Grow(max(t.size, n))
+	}
+	from := t.room.Len()
+	for _, o := range octets {
+		t.room.Write(o)
+	}
+	return t.room.String()[from:]
+}
+
+// Effects makes the effects that every message has. The zero value is ready.
+type Effects struct {
+	outputs  Slab[Output]
+	answers  Slab[Answer]
+	settings Slab[Setting]
+}
+
+// Write returns the effect.
+func (e *Effects) Write(octets []byte) Write {
+	o := e.outputs.New()
+	o.Octets = octets
+	return Write{o}
+}
+
+// Answered returns the effect.
+func (e *Effects) Answered(ref uint64, outcome Outcome) Answered {
+	a := e.answers.New()
+	a.Ref, a.Outcome = ref, outcome
+	return Answered{a}
+}
+
+// SetTimer returns the effect.
+func (e *Effects) SetTimer(t Timer, after time.Duration) SetTimer {
+	s := e.settings.New()
+	s.Timer, s.After = t, after
+	return SetTimer{s}
+}
