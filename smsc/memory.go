@@ -14,7 +14,7 @@ type Slab[T any] struct {
 
 // New returns a zero value.
 func (s *Slab[T]) New() *T {
-	const most = 32
+	const most = 16
 	if len(s.free) == 0 {
 		s.size = max(1, min(2*s.size, most))
 		s.free = make([]T, s.size)
@@ -57,6 +57,7 @@ type Effects struct {
 	outputs  Slab[Output]
 	answers  Slab[Answer]
 	settings Slab[Setting]
+	submits  Slab[Submission]
 }
 
 // Write returns the effect.
@@ -79,3 +80,6 @@ func (e *Effects) SetTimer(t Timer, after time.Duration) SetTimer {
 	s.Timer, s.After = t, after
 	return SetTimer{s}
 }
+
+// Submission returns an empty one, for SubmitReceived.
+func (e *Effects) Submission() *Submission { return e.submits.New() }

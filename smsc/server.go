@@ -168,18 +168,7 @@ type (
 		AddressRange   string // SMPP: the addresses that the ESME serves, a UNIX regular expression; often empty
 	}
 	// SubmitReceived: the ESME submits a part; answer with ServerAnswer.
-	SubmitReceived struct {
-		Ref      uint64
-		Part     Part
-		Schedule When   // deliver it then, not before; zero: now
-		Expires  When   // give it up then; zero: your default. Part.Validity has it too where it is relative
-		Wanted   Wanted // the receipts; Part.Report says whether any
-		Service  string // SMPP: service_type
-		Replace  bool   // SMPP: take the place of a waiting message with equal From, To and Service
-		NoCancel bool   // CIMD2: it was not submitted as one that can be cancelled
-		Packet   any    // the request, in the protocol's own type: for what is not translated here
-		First    uint64 // SMPP: one of several destinations of one submit_multi, whose first had this Ref: give it the same ID. 0: no
-	}
+	SubmitReceived struct{ *Submission }
 	// QueryReceived: what has become of a message? Answer with QueryAnswer, or
 	// with ServerAnswer when it is not known. From is its sender's address.
 	QueryReceived struct {
@@ -225,6 +214,20 @@ type (
 	// WaitingResult. DeliverReady rises afterwards by what it asked for.
 	DeliveryRequested struct{ Ref uint64 }
 )
+
+// Submission is what SubmitReceived is about.
+type Submission struct {
+	Ref      uint64
+	Part     Part
+	Schedule When   // deliver it then, not before; zero: now
+	Expires  When   // give it up then; zero: your default. Part.Validity has it too where it is relative
+	Wanted   Wanted // the receipts; Part.Report says whether any
+	Service  string // SMPP: service_type
+	Replace  bool   // SMPP: take the place of a waiting message with equal From, To and Service
+	NoCancel bool   // CIMD2: it was not submitted as one that can be cancelled
+	Packet   any    // the request, in the protocol's own type: for what is not translated here
+	First    uint64 // SMPP: one of several destinations of one submit_multi, whose first had this Ref: give it the same ID. 0: no
+}
 
 func (LoginReceived) effect()     {}
 func (SubmitReceived) effect()    {}

@@ -473,7 +473,7 @@ func TestManyWait(t *testing.T) {
 	part.Report = true
 	for i := range 1000 {
 		part.Validity = time.Duration(1+i%10) * time.Minute
-		st.submit(submission{SubmitReceived: smsc.SubmitReceived{Part: part}, protocol: "smpp"}, now)
+		st.submit(submission{Submission: smsc.Submission{Part: part}, protocol: "smpp"}, now)
 	}
 	st.tick(now.Add(5 * time.Minute))
 	if st.stats.Expired != 500 || st.stats.Stored != 500 || st.stats.ReceiptsPending != 500 {
@@ -484,7 +484,7 @@ func TestManyWait(t *testing.T) {
 		t.Errorf("stats: %+v, %d appointments", st.stats, len(st.agenda.list))
 	}
 	for range 2 * keepFinals {
-		st.submit(submission{SubmitReceived: smsc.SubmitReceived{Part: smsc.Part{To: part.To}}, protocol: "smpp"}, now)
+		st.submit(submission{Submission: smsc.Submission{Part: smsc.Part{To: part.To}}, protocol: "smpp"}, now)
 	}
 	if len(st.finals) != keepFinals || len(st.byID) != keepFinals {
 		t.Errorf("%d finals, %d ids are kept", len(st.finals), len(st.byID))

@@ -455,7 +455,7 @@ func (s *Simulator) submit(session *session, e smsc.SubmitReceived, firstID stri
 	}
 	if v.accept {
 		m, early := s.store.submit(submission{
-			SubmitReceived: e, protocol: session.protocol.Name, user: session.user, from: session, firstID: firstID,
+			Submission: *e.Submission, protocol: session.protocol.Name, user: session.user, from: session, firstID: firstID,
 		}, now)
 		v.outcome.ID = m.given
 		if early != nil && s.store.receipt.First {

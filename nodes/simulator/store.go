@@ -70,7 +70,7 @@ type handset struct {
 
 // submission is a part with all that is known about its coming.
 type submission struct {
-	smsc.SubmitReceived
+	smsc.Submission
 	protocol, user string
 	from           *session
 	firstID        string // of a submit_multi's first destination

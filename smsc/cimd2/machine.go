@@ -1,7 +1,6 @@
 package cimd2
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,7 +12,7 @@ import (
 var Protocol = smsc.Protocol{
 	Name:      Name,
 	Read:      Read,
-	Reader:    func() func(*bufio.Reader) (any, error) { return Read },
+	Reader:    newReader,
 	Check:     CheckConfig,
 	New:       New,
 	NewServer: NewServer,

@@ -159,22 +159,21 @@ func ofDCS(dcs int) (c text.Coding, class int8) {
 
 // ParseSubmit reads a submit that passed Check, at the SMSC: what it asks for
 // its first destination; Ref is 0. The error is a *Rejected.
-func ParseSubmit(p *Packet) (smsc.SubmitReceived, error) {
-	s, e := p.submitted()
-	if e != nil {
+func ParseSubmit(p *Packet) (s smsc.Submission, err error) {
+	if e := p.submitted(&s); e != nil {
 		return s, e
 	}
 	return s, nil
 }
 
-func (p *Packet) submitted() (smsc.SubmitReceived, *Rejected) {
+func (p *Packet) submitted(s *smsc.Submission) *Rejected {
 	part, e := p.part(smsc.AlphabetGSM)
-	s := smsc.SubmitReceived{Part: part, Packet: p}
+	s.Part, s.Packet = part, p
 	if e != nil {
-		return s, e
+		return e
 	}
 	if limit := text.Limit(part.Coding, len(part.UDH)); len(part.Data) > limit {
-		return s, reject(ErrUserDataSyntax, "%d octets of user data in %v, at most %d fit", len(part.Data), part.Coding, limit)
+		return reject(ErrUserDataSyntax, "%d octets of user data in %v, at most %d fit", len(part.Data), part.Coding, limit)
 	}
 	s.Expires = p.when(ValidityRelative, ValidityAbsolute)
 	s.Part.Validity = s.Expires.After
@@ -186,7 +185,7 @@ func (p *Packet) submitted() (smsc.SubmitReceived, *Rejected) {
 	s.Part.More = more == 1
 	cancel, _ := p.Int(CancelEnabled)
 	s.NoCancel = cancel != 1
-	return s, nil
+	return nil
 }
 
 func (p *Packet) when(relative, absolute Code) (w smsc.When) {

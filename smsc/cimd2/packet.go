@@ -366,7 +366,17 @@ func checksum(octets []byte) (sum byte) {
 // Decode reads one whole packet, STX to ETX. Every error is a *smsc.SyntaxError
 // that is not Fatal; its Packet is a *Packet with operation and number as far as
 // they can be trusted, a BadChecksum, or nil.
-func Decode(octets []byte) (*Packet, error) {
+func Decode(octets []byte) (*Packet, error) { return new(decoder).decode(octets) }
+
+// decoder decodes many packets with few allocations.
+type decoder struct {
+	texts  smsc.Texts
+	bare   smsc.Slab[Packet] // without parameters
+	smalls smsc.Slab[small]
+	roomys smsc.Slab[roomy]
+}
+
+func (d *decoder) decode(octets []byte) (*Packet, error) {
 	n := len(octets)
 	if n < 2 || octets[0] != stx || octets[n-1] != etx {
 		return nil, syntax(0, nil, "no STX and ETX around %d octets", n)
@@ -376,16 +386,8 @@ func Decode(octets []byte) (*Packet, error) {
 	bare := octets[end-1] == tab
 	if !bare {
 		end -= 2
-		bad := BadChecksum{}
-		if header == nil {
-			bad.Header = NewPacket(operation, packetNumber, 0)
-		}
-		if end < 2 || octets[end-1] != tab {
-			return nil, syntax(n-1, bad, "neither TAB nor a checksum of two digits before ETX")
-		}
-		given, err := strconv.ParseUint(string(octets[end:n-1]), 16, 8)
-		if sum := checksum(octets[:end]); err != nil || byte(given) != sum {
-			return nil, syntax(end, bad, "checksum is %02X, the packet says %q", sum, octets[end:n-1])
+		if err := check(octets, end, operation, packetNumber, header); err != nil {
+			return nil, err
 		}
 	}
 	if header != nil {
@@ -394,19 +396,73 @@ func Decode(octets []byte) (*Packet, error) {
 	if i := reservedIn(octets[8:end]); i >= 0 {
 		return nil, syntax(8+i, NewPacket(operation, packetNumber, 0), "octet %02X, which no value may hold", octets[8+i])
 	}
-	p := NewPacket(operation, packetNumber, bytes.Count(octets[8:end], []byte{tab}))
-	p.Bare = bare
-	all := string(octets[:end]) // one string, of which every value is a part
-	for at := 8; at < end; {
-		width := strings.IndexByte(all[at:], tab) // there is one: all[end-1]
-		code, ok := number(octets[at:min(at+3, at+width)], 3)
-		if !ok || width < 4 || all[at+3] != ':' {
-			return nil, syntax(at, NewPacket(operation, packetNumber, 0), "parameter %.16q does not begin with three digits and a colon", octets[at:at+width])
+	p := d.packet(bytes.Count(octets[8:end], []byte{tab}))
+	p.Operation, p.Number, p.Bare = operation, packetNumber, bare
+	all := d.texts.Text(octets[8:end]) // one string, of which every value is a part
+	for rest := octets[8:end]; len(rest) > 0; {
+		width := bytes.IndexByte(rest, tab) // there is one: the last octet
+		code, ok := number(rest[:min(3, width)], 3)
+		if !ok || width < 4 || rest[3] != ':' {
+			return nil, syntax(end-len(rest), NewPacket(operation, packetNumber, 0), "parameter %.16q does not begin with three digits and a colon", rest[:width])
 		}
-		p.Add(Code(code), all[at+4:at+width])
-		at += width + 1
+		at := len(all) - len(rest)
+		p.Params = append(p.Params, Param{Code(code), all[at+4 : at+width]})
+		rest = rest[width+1:]
 	}
 	return p, nil
+}
+
+// packet is NewPacket, of many.
+func (d *decoder) packet(n int) *Packet {
+	switch {
+	case n == 0:
+		return d.bare.New()
+	case n <= len(small{}.room):
+		r := d.smalls.New()
+		r.Params = r.room[:0]
+		return &r.Packet
+	case n <= len(roomy{}.room):
+		r := d.roomys.New()
+		r.Params = r.room[:0]
+		return &r.Packet
+	}
+	return &Packet{Params: make([]Param, 0, n)}
+}
+
+// check compares the checksum, which stands at end. header is what is wrong with
+// the packet's header, nil when it can be read.
+func check(octets []byte, end int, o Operation, number uint8, header error) error {
+	var given, sum byte
+	var what string
+	switch n := len(octets); {
+	case end < 2 || octets[end-1] != tab:
+		end, what = n-1, "neither TAB nor a checksum of two digits before ETX"
+	default:
+		high, ok := nibble(octets[end])
+		low, ok2 := nibble(octets[end+1])
+		if given, sum = high<<4|low, checksum(octets[:end]); ok && ok2 && given == sum {
+			return nil
+		}
+		what = fmt.Sprintf("checksum is %02X, the packet says %q", sum, octets[end:n-1])
+	}
+	bad := BadChecksum{}
+	if header == nil {
+		bad.Header = NewPacket(o, number, 0)
+	}
+	return syntax(end, bad, "%s", what)
+}
+
+// nibble reads a hexadecimal digit.
+func nibble(digit byte) (n byte, ok bool) {
+	switch {
+	case digit >= '0' && digit <= '9':
+		return digit - '0', true
+	case digit >= 'A' && digit <= 'F':
+		return digit - 'A' + 10, true
+	case digit >= 'a' && digit <= 'f':
+		return digit - 'a' + 10, true
+	}
+	return 0, false
 }
 
 func readHeader(octets []byte) (Operation, uint8, error) {
@@ -439,7 +495,11 @@ func syntax(offset int, packet any, reason string, args ...any) error {
 // banner, line ends. A second STX begins the packet anew. An error that is a
 // *smsc.SyntaxError is as in Decode, or Fatal where 8,192 octets hold no packet.
 // io.EOF means the peer closed between packets.
-func Read(r *bufio.Reader) (any, error) {
+func Read(r *bufio.Reader) (any, error) { return new(decoder).read(r) }
+
+func newReader() func(r *bufio.Reader) (any, error) { return new(decoder).read }
+
+func (d *decoder) read(r *bufio.Reader) (any, error) {
 	for skipped := 0; ; {
 		noise, err := r.ReadSlice(stx)
 		skipped += len(noise)
@@ -447,7 +507,7 @@ func Read(r *bufio.Reader) (any, error) {
 		case skipped > maxPacket:
 			return nil, &smsc.SyntaxError{Protocol: Name, Offset: -1, Reason: fmt.Sprintf("%d octets without an STX: the peer does not speak CIMD2", skipped), Fatal: true}
 		case err == nil:
-			return readPacket(r)
+			return d.readPacket(r)
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, err
 		}
@@ -467,7 +527,7 @@ func lastSTX(octets []byte) int {
 }
 
 // readPacket goes on behind STX.
-func readPacket(r *bufio.Reader) (any, error) {
+func (d *decoder) readPacket(r *bufio.Reader) (any, error) {
 	_ = r.UnreadByte() // it was read just now
 	var long []byte    // what did not fit into r's buffer
 	for {
@@ -485,7 +545,7 @@ func readPacket(r *bufio.Reader) (any, error) {
 		case errors.Is(err, io.EOF):
 			return nil, io.ErrUnexpectedEOF
 		case err == nil:
-			p, err := Decode(octets)
+			p, err := d.decode(octets)
 			if err != nil {
 				return nil, err // not a typed nil
 			}

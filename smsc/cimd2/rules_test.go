@@ -314,7 +314,7 @@ func TestValidityForm(t *testing.T) {
 
 func TestParseSubmit(t *testing.T) {
 	at := time.Date(2026, 11, 22, 20, 15, 0, 0, time.UTC)
-	for line, want := range map[string]smsc.SubmitReceived{
+	for line, want := range map[string]smsc.Submission{
 		"03:001·021:1": {NoCancel: true},
 		"03:001·021:1·050:11·053:0·056:8·058:1": {
 			Part: smsc.Part{Validity: time.Hour, Report: true}, Expires: smsc.When{After: time.Hour},

@@ -240,8 +240,8 @@ func (s *server) submit(r *received, do []smsc.Effect) []smsc.Effect {
 	if s.in.unanswered(Submit) > s.window { // r is one of them
 		return s.refuse(r, ErrCongestion, do)
 	}
-	submit, e := r.packet.submitted()
-	if e != nil {
+	submit := s.writer.effects.Submission()
+	if e := r.packet.submitted(submit); e != nil {
 		return s.refuse(r, e.Code, do)
 	}
 	r.parts = r.one[:0]
@@ -254,9 +254,11 @@ func (s *server) submit(r *received, do []smsc.Effect) []smsc.Effect {
 	submit.Ref = s.name(r)
 	for i, p := range r.parts {
 		if i > 0 {
-			submit.Ref, submit.Part.To = submit.Ref+1, parseNumber(p.to)
+			next := *submit
+			next.Ref, next.Part.To = submit.Ref+1, parseNumber(p.to)
+			submit = &next
 		}
-		do = append(do, submit)
+		do = append(do, smsc.SubmitReceived{Submission: submit})
 	}
 	return do
 }

@@ -72,17 +72,17 @@ func (m *server) submitted(do []smsc.Effect, request PDU, p *SubmitSM) ([]smsc.E
 	if bad := checkDestination(p.DestAddrTON, p.DestinationAddr); bad != OK {
 		return do, bad
 	}
-	var e smsc.SubmitReceived
-	if bad := p.received(&e); bad != OK {
+	e := m.effects.Submission()
+	if bad := p.received(e); bad != OK {
 		return do, bad
 	}
 	e.Ref = m.keep(requestOf(request))
-	return append(do, e), OK
+	return append(do, smsc.SubmitReceived{Submission: e}), OK
 }
 
-// received fills in a submit_sm's SubmitReceived, its Ref excepted. bad is what
+// received fills in what a submit_sm says, Ref excepted. bad is what
 // to refuse it with.
-func (p *SubmitSM) received(e *smsc.SubmitReceived) (bad Status) {
+func (p *SubmitSM) received(e *smsc.Submission) (bad Status) {
 	var ok bool
 	if e.Schedule, ok = ParseTime(p.ScheduleDeliveryTime); !ok {
 		return RINVSCHED
@@ -175,7 +175,7 @@ func (m *server) multiplied(do []smsc.Effect, p *SubmitMulti) ([]smsc.Effect, St
 	if len(to) == 0 || len(to) > maxDestinations { // no_unsuccess is one octet
 		return do, RINVNUMDESTS
 	}
-	var e smsc.SubmitReceived
+	var e smsc.Submission
 	if bad := p.submitSM().received(&e); bad != OK {
 		return do, bad
 	}
@@ -187,7 +187,8 @@ func (m *server) multiplied(do []smsc.Effect, p *SubmitMulti) ([]smsc.Effect, St
 			m.multis[e.First] = multi{request: r, waiting: len(to)}
 		}
 		m.parts[e.Ref] = multiPart{e.First, d}
-		do = append(do, e)
+		one := e
+		do = append(do, smsc.SubmitReceived{Submission: &one})
 	}
 	return do, OK
 }
