@@ -26,7 +26,8 @@ const (
 )
 
 // Run runs the suite; open gives each test an empty store, and closes it with
-// t.Cleanup. Its clock is the machine's and its rings have 255 slots.
+// t.Cleanup. Its clock is the machine's, its rings have 255 slots, and it keeps what
+// is settled for KeepMessages and KeepEvents.
 func Run(t *testing.T, open func(t *testing.T) journal.Hub) {
 	for _, test := range []struct {
 		name string
@@ -60,6 +61,8 @@ func Run(t *testing.T, open func(t *testing.T) journal.Hub) {
 		{"Watch", watch},
 		{"Instance", instance},
 		{"Rejoin", rejoin},
+		{"OnlyNames", onlyNames},
+		{"Sweep", sweep},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, hub{open(t), t}) })
 	}

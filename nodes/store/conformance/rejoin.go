@@ -11,6 +11,10 @@ import (
 	"github.com/ringway-im/ringway/messages"
 )
 
+type rejoiner interface {
+	Rejoin(what journal.Rejoin, done func(journal.Rejoined, error))
+}
+
 // rejoin: an edge with a new disk, then one that is ahead of a hub from a backup.
 func rejoin(t *testing.T, h hub) {
 	store, ok := h.Hub.(interface {
@@ -36,9 +40,7 @@ func rejoin(t *testing.T, h hub) {
 	do := func(what journal.Rejoin) journal.Rejoined {
 		t.Helper()
 		got, err := wait(t, func(done func(journal.Rejoined, error)) {
-			r.Rings.(interface {
-				Rejoin(journal.Rejoin, func(journal.Rejoined, error))
-			}).Rejoin(what, done)
+			r.Rings.(rejoiner).Rejoin(what, done)
 		})
 		h.must(err)
 		return got

@@ -28,22 +28,24 @@ func open(t testing.TB, opts Options) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	t.Run("memory", func(t *testing.T) {
-		conformance.Run(t, func(t *testing.T) journal.Hub { return open(t, Options{FS: vfs.NewMem()}) })
-	})
-	t.Run("inline", func(t *testing.T) {
-		conformance.Run(t, func(t *testing.T) journal.Hub { return open(t, Options{FS: vfs.NewMem(), Inline: true}) })
-	})
-	t.Run("nothing in memory", func(t *testing.T) {
-		conformance.Run(t, func(t *testing.T) journal.Hub {
-			s := open(t, Options{FS: vfs.NewMem()})
-			s.most.live, s.most.users = 1, 1
-			return s
+	for name, opts := range map[string]func(t *testing.T) Options{
+		"memory":            func(*testing.T) Options { return Options{FS: vfs.NewMem()} },
+		"inline":            func(*testing.T) Options { return Options{FS: vfs.NewMem(), Inline: true} },
+		"nothing in memory": func(*testing.T) Options { return Options{FS: vfs.NewMem()} },
+		"disk":              func(t *testing.T) Options { return Options{Dir: t.TempDir()} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			conformance.Run(t, func(t *testing.T) journal.Hub {
+				o := opts(t)
+				o.KeepMessages, o.KeepEvents = conformance.KeepMessages, conformance.KeepEvents
+				s := open(t, o)
+				if name == "nothing in memory" {
+					s.most.live, s.most.users = 1, 1
+				}
+				return s
+			})
 		})
-	})
-	t.Run("disk", func(t *testing.T) {
-		conformance.Run(t, func(t *testing.T) journal.Hub { return open(t, Options{Dir: t.TempDir()}) })
-	})
+	}
 }
 
 // clocked opens a store in memory whose callbacks run at once, with a clock.

@@ -406,8 +406,9 @@ func (r *rings) deliver(t *tx, seq uint64, d journal.Delivery, notice []byte, no
 	m.Edge = r.e.name
 	m.Message = proto.CloneOf(d.Message)
 	m.Message.To = d.User
-	if d.Only {
+	if d.Only { // settled, as nothing comes after: else it looks like one on its way down
 		m.Reach(messages.State_PROCESSED, now)
+		t.settle(m)
 		t.create(m)
 		return
 	}

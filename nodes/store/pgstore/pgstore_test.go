@@ -29,5 +29,7 @@ func open(t testing.TB, opts Options) *Store {
 
 func TestConformance(t *testing.T) {
 	server := pgtest.Shared(t)
-	conformance.Run(t, func(t *testing.T) journal.Hub { return open(t, Options{DSN: server.Database(t)}) })
+	conformance.Run(t, func(t *testing.T) journal.Hub {
+		return open(t, Options{DSN: server.Database(t), KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents})
+	})
 }
