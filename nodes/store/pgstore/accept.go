@@ -43,7 +43,7 @@ func (s *Store) Accept(sub journal.Submission, done func(journal.Accepted, error
 	}
 	var a journal.Accepted
 	s.lane(sub.From).write(&op{
-		until: time.Now().Add(patience),
+		until: time.Now().Add(patience), from: sub.From,
 		need: func(t *tx) {
 			if sub.Ref != "" {
 				t.asked[pair{sub.From, sub.Ref}] = true

@@ -38,6 +38,7 @@ type op struct {
 	do    func(t *tx) error
 	done  func(error) // nil: nobody waits
 	until time.Time   // zero: tried until it works or the store is closed
+	from  string      // whose order it must keep; "": nobody's
 	slow  bool        // may take long
 
 	err      error
@@ -122,13 +123,20 @@ func (l *lane) run() {
 	}
 }
 
+// expire answers those whose patience is at an end, and what the same sender wrote
+// after: it would come before what he writes again, here or at another hub.
 func (l *lane) expire(now time.Time) {
 	l.mu.Lock()
 	var late []*op
+	behind := map[string]bool{}
 	for _, ops := range [][]*op{l.doing, l.waiting} {
 		for _, o := range ops {
-			if !o.until.IsZero() && now.After(o.until) && !o.answered.Load() {
-				late = append(late, o)
+			if o.until.IsZero() || o.answered.Load() || !now.After(o.until) && !behind[o.from] {
+				continue
+			}
+			late = append(late, o)
+			if o.from != "" {
+				behind[o.from] = true
 			}
 		}
 	}
