@@ -24,32 +24,61 @@ func (s *Slab[T]) New() *T {
 	return v
 }
 
-// Texts makes strings of octets, many in one piece of memory, as a Slab does.
+// Texts makes strings, many in one piece of memory, as a Slab does.
 type Texts struct {
 	room strings.Builder
 	size int
 }
 
 // Text returns a copy of the octets.
-func (t *Texts) Text(octets ...[]byte) string {
-	const least, most = 64, 1024
-	n := 0
-	for _, o := range octets {
-		n += len(o)
-	}
-	if n == 0 {
+func (t *Texts) Text(octets []byte) string {
+	if len(octets) == 0 {
 		return ""
 	}
+	from := t.reserve(len(octets))
+	t.room.Write(octets)
+	return t.room.String()[from:]
+}
+
+// Join returns the parts as one.
+func (t *Texts) Join(a, b, c string) string {
+	from := t.reserve(len(a) + len(b) + len(c))
+	t.room.WriteString(a)
+	t.room.WriteString(b)
+	t.room.WriteString(c)
+	return t.room.String()[from:]
+}
+
+// reserve makes room for n octets, and returns where they begin.
+func (t *Texts) reserve(n int) int {
+	const least, most = 64, 1024
 	if t.room.Cap()-t.room.Len() < n {
 		t.size = max(least, min(2*t.size, most))
 		t.room.Reset()
 		t.room.Grow(max(t.size, n))
 	}
-	from := t.room.Len()
-	for _, o := range octets {
-		t.room.Write(o)
+	return t.room.Len()
+}
+
+// Octets allocates octets, many in one piece of memory, as a Slab does.
+type Octets struct {
+	free []byte
+	size int
+}
+
+// New returns n zero octets.
+func (o *Octets) New(n int) []byte {
+	const least, most = 256, 4096
+	if n > most/4 {
+		return make([]byte, n)
 	}
-	return t.room.String()[from:]
+	if len(o.free) < n {
+		o.size = max(least, min(2*o.size, most))
+		o.free = make([]byte, max(n, o.size))
+	}
+	b := o.free[:n:n]
+	o.free = o.free[n:]
+	return b
 }
 
 // Effects makes the effects that every message has. The zero value is ready.

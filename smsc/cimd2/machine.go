@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -48,6 +49,7 @@ type machine struct {
 	out     outbox
 	in      inbox
 	timers  timers
+	texts   smsc.Texts
 	refs    uint64 // last given to a Delivered or Reported
 	garbled int    // packets in a row that were none
 
@@ -228,9 +230,9 @@ func (m *machine) submit(ev *smsc.Submit, do []smsc.Effect) []smsc.Effect {
 		}))
 	}
 	p := m.writer.start(Submit, 0)
-	rejected := p.submit(ev.Part, Options{
+	rejected := p.submit(&ev.Part, &Options{
 		Validity: m.cfg.DefaultValidity, Now: ev.Now, Alphabet: m.cfg.Quirks.Alphabet, Numbers: m.cfg.Quirks.Numbers,
-	})
+	}, &m.texts)
 	if rejected != nil {
 		return append(do, m.writer.effects.Answered(ev.Ref, smsc.Outcome{
 			Fate: smsc.Permanent, Code: rejected.Code.String(), Text: rejected.Error(),
@@ -323,7 +325,8 @@ func (m *machine) respond(r *received, do []smsc.Effect) []smsc.Effect {
 
 // reply writes what this package made: it can always be written.
 func (m *machine) reply(r *received, p *Packet, do []smsc.Effect) []smsc.Effect {
-	r.response, do, _ = m.writer.write(p, nil, do)
+	r.response, do, _ = m.writer.write(p, r.room, do)
+	r.room = r.response
 	return do
 }
 
@@ -364,7 +367,7 @@ func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect
 		}
 		return m.timers.set(pollTimer, m.cfg.PollEvery, do)
 	case Submit:
-		outcome := submitted(r.to, p)
+		outcome := m.submitted(r.to, p)
 		if fate := m.fate(e); failed && fate != smsc.Accepted {
 			outcome = smsc.Outcome{Fate: fate, Code: e.String(), Text: e.Text()}
 			if explanation != "" {
@@ -392,7 +395,7 @@ func (m *machine) fate(e Error) smsc.Fate {
 	return e.Fate()
 }
 
-func submitted(to string, response *Packet) smsc.Outcome {
+func (m *machine) submitted(to string, response *Packet) smsc.Outcome {
 	if said, ok := response.Get(DestinationAddress); ok {
 		to = said
 	}
@@ -400,7 +403,7 @@ func submitted(to string, response *Packet) smsc.Outcome {
 	if !ok {
 		return smsc.Outcome{Fate: smsc.Accepted} // nothing to name it by
 	}
-	return smsc.Outcome{Fate: smsc.Accepted, ID: ID(to, at)}
+	return smsc.Outcome{Fate: smsc.Accepted, ID: m.texts.Join(strings.TrimPrefix(to, "+"), "/", at)} // as ID
 }
 
 func (m *machine) loggedIn(e Error, explanation string, failed bool, do []smsc.Effect) []smsc.Effect {
@@ -493,7 +496,7 @@ func (m *machine) abandon(do []smsc.Effect) []smsc.Effect {
 			}))
 		}
 	}
-	m.out.open, m.in.recent = nil, nil
+	m.out.open, m.in = nil, inbox{}
 	return do
 }
 

@@ -23,25 +23,26 @@ type Options struct {
 // is a *Rejected: no SMSC could take the part.
 func NewSubmit(part smsc.Part, o Options) (*Packet, error) {
 	p := NewPacket(Submit, 0, 8)
-	if e := p.submit(part, o); e != nil {
+	if e := p.submit(&part, &o, new(smsc.Texts)); e != nil {
 		return nil, e
 	}
 	return p, nil
 }
 
-func (p *Packet) submit(part smsc.Part, o Options) *Rejected {
-	to := address(part.To, o.Numbers)
+func (p *Packet) submit(part *smsc.Part, o *Options, texts *smsc.Texts) *Rejected {
+	to := address(part.To, o.Numbers, texts)
 	if part.To.TON == smsc.TONAlphanumeric || !isAddress(to) {
 		return reject(ErrDestination, "destination %q is not 1 to 20 digits", to)
 	}
 	p.Add(DestinationAddress, to)
-	if e := p.addOriginator(part.From, o.Numbers); e != nil {
+	if e := p.addOriginator(part.From, o.Numbers, texts); e != nil {
 		return e
 	}
+	validity := o.Validity
 	if part.Validity > 0 {
-		o.Validity = part.Validity
+		validity = part.Validity
 	}
-	p.addValidity(o.Validity, o.Now)
+	p.addValidity(validity, o.Now)
 	if part.Report {
 		p.AddInt(StatusReportRequest, reportFinal)
 	} else {
@@ -50,25 +51,26 @@ func (p *Packet) submit(part smsc.Part, o Options) *Rejected {
 	if part.More {
 		p.AddInt(MoreMessages, 1)
 	}
-	return p.addUserData(part, o.Alphabet)
+	return p.addUserData(part, o.Alphabet, texts)
 }
 
-func address(a smsc.Address, n smsc.Numbers) string {
-	if n == smsc.NumbersPlain {
+func address(a smsc.Address, n smsc.Numbers, texts *smsc.Texts) string {
+	if n == smsc.NumbersPlain || a.TON != smsc.TONInternational {
 		return a.Digits
 	}
-	return a.String()
+	return texts.Join("+", a.Digits, "")
 }
 
-func (p *Packet) addOriginator(from smsc.Address, n smsc.Numbers) *Rejected {
+func (p *Packet) addOriginator(from smsc.Address, n smsc.Numbers, texts *smsc.Texts) *Rejected {
 	switch {
 	case from.Digits == "": // the account's own
 		return nil
 	case from.TON != smsc.TONAlphanumeric:
-		if !isAddress(address(from, n)) {
+		number := address(from, n, texts)
+		if !isAddress(number) {
 			return reject(ErrOriginatorUsage, "originator %q is not at most 20 digits", from)
 		}
-		p.Add(OriginatingAddress, address(from, n))
+		p.Add(OriginatingAddress, number)
 		return nil
 	}
 	for _, c := range from.Digits {
@@ -99,7 +101,7 @@ func (p *Packet) addValidity(d time.Duration, now time.Time) {
 
 // addUserData adds 030, 032 and 033 or 034. Latin-1, for which GSM has no data
 // coding, is written as GSM7 or else UCS2.
-func (p *Packet) addUserData(part smsc.Part, a smsc.Alphabet) *Rejected {
+func (p *Packet) addUserData(part *smsc.Part, a smsc.Alphabet, texts *smsc.Texts) *Rejected {
 	coding, data := part.Coding, part.Data
 	if coding == text.Latin1 {
 		coding, data, _ = text.Encode(text.DecodeLatin1(data)) // always valid UTF-8
@@ -111,7 +113,7 @@ func (p *Packet) addUserData(part smsc.Part, a smsc.Alphabet) *Rejected {
 		p.AddOctets(UserDataHeader, part.UDH)
 	}
 	if coding == text.GSM7 {
-		p.Add(UserData, EncodeText(data, a))
+		p.Add(UserData, encodeText(data, a, texts))
 	} else {
 		p.AddOctets(UserDataBinary, data)
 	}
@@ -160,16 +162,16 @@ func ofDCS(dcs int) (c text.Coding, class int8) {
 // ParseSubmit reads a submit that passed Check, at the SMSC: what it asks for
 // its first destination; Ref is 0. The error is a *Rejected.
 func ParseSubmit(p *Packet) (s smsc.Submission, err error) {
-	if e := p.submitted(&s); e != nil {
+	if e := p.submitted(&s, new(smsc.Octets)); e != nil {
 		return s, e
 	}
 	return s, nil
 }
 
-func (p *Packet) submitted(s *smsc.Submission) *Rejected {
-	part, e := p.part(smsc.AlphabetGSM)
-	s.Part, s.Packet = part, p
-	if e != nil {
+func (p *Packet) submitted(s *smsc.Submission, octets *smsc.Octets) *Rejected {
+	s.Packet = p
+	part := &s.Part
+	if e := p.part(part, smsc.AlphabetGSM, octets); e != nil {
 		return e
 	}
 	if limit := text.Limit(part.Coding, len(part.UDH)); len(part.Data) > limit {
@@ -210,10 +212,10 @@ func wanted(mask int) (w smsc.Wanted) {
 	return w
 }
 
-// part reads addresses and user data. With an error (a *Rejected) the part has
+// part reads addresses and user data. With an error part has
 // all that could be read: malformed binary user data as it came.
-func (p *Packet) part(a smsc.Alphabet) (smsc.Part, *Rejected) {
-	part := smsc.Part{Class: -1}
+func (p *Packet) part(part *smsc.Part, a smsc.Alphabet, octets *smsc.Octets) *Rejected {
+	part.Class = -1
 	var fault *Rejected
 	var plain, packed string
 	var isText, isBinary bool
@@ -250,7 +252,7 @@ func (p *Packet) part(a smsc.Alphabet) (smsc.Part, *Rejected) {
 	}
 	switch {
 	case isText:
-		part.Coding, part.Data = text.GSM7, DecodeText(plain, a)
+		part.Coding, part.Data = text.GSM7, decodeText(plain, a, octets)
 	case isBinary:
 		data, err := hex.DecodeString(packed)
 		switch {
@@ -263,7 +265,7 @@ func (p *Packet) part(a smsc.Alphabet) (smsc.Part, *Rejected) {
 			part.Data = data
 		}
 	}
-	return part, fault
+	return fault
 }
 
 // unpack reads septets of the default alphabet in 034: peers do not agree, and
@@ -303,15 +305,15 @@ func (p *Packet) deliver(d smsc.Deliver) *Rejected {
 		p.AddAddress(OriginatingAddress, d.From)
 	}
 	p.Add(ServiceCentreTime, d.At)
-	return p.addUserData(d.Part, smsc.AlphabetGSM)
+	return p.addUserData(&d.Part, smsc.AlphabetGSM, new(smsc.Texts))
 }
 
 // ParseDeliver reads a deliver at the ESME, from an SMSC with that alphabet in
 // 033. It takes whatever comes, because the SMSC would offer again what is not
 // answered, for ever: what is malformed arrives as it is.
 func ParseDeliver(p *Packet, a smsc.Alphabet) smsc.Deliver {
-	part, _ := p.part(a)
-	d := smsc.Deliver{Part: part}
+	var d smsc.Deliver
+	_ = p.part(&d.Part, a, new(smsc.Octets))
 	d.At, _ = p.Get(ServiceCentreTime)
 	from, _ := p.Get(OriginatingAddress)
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a

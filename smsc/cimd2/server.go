@@ -27,6 +27,7 @@ type server struct {
 	out    outbox
 	in     inbox
 	timers timers
+	octets smsc.Octets // user data
 	refs   uint64
 
 	retrieving bool // delivers go only when asked for
@@ -165,13 +166,11 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	if s.cfg.RequireChecksum && p.Bare {
 		return s.damaged(p, do)
 	}
-	for _, r := range s.in.recent {
-		if r.packet.same(p) {
-			if r.response != nil {
-				do = append(do, s.writer.effects.Write(r.response))
-			}
-			return do
+	if r := s.in.repeated(p); r != nil {
+		if r.response != nil {
+			do = append(do, s.writer.effects.Write(r.response))
 		}
+		return do
 	}
 	if p.Number != s.in.expected && (!s.cfg.AnyNumber || p.Number%2 == 0) {
 		return s.nack(do)
@@ -237,11 +236,11 @@ func (s *server) login(r *received, do []smsc.Effect) []smsc.Effect {
 
 // submit asks once for each destination; the response goes when all are answered.
 func (s *server) submit(r *received, do []smsc.Effect) []smsc.Effect {
-	if s.in.unanswered(Submit) > s.window { // r is one of them
+	if len(s.in.recent) > s.window && s.in.unanswered(Submit) > s.window { // r is one of them
 		return s.refuse(r, ErrCongestion, do)
 	}
 	submit := s.writer.effects.Submission()
-	if e := r.packet.submitted(submit); e != nil {
+	if e := r.packet.submitted(submit, &s.octets); e != nil {
 		return s.refuse(r, e.Code, do)
 	}
 	r.parts = r.one[:0]
@@ -307,10 +306,11 @@ var refusals = map[Operation]Error{
 
 func (s *server) reply(r *received, response *Packet, do []smsc.Effect) []smsc.Effect {
 	var err error
-	r.response, do, err = s.writer.write(response, nil, do)
+	r.response, do, err = s.writer.write(response, r.room, do)
 	if err != nil { // an id that cannot be written
 		return s.refuse(r, ErrSystem, do)
 	}
+	r.room = r.response
 	return do
 }
 
@@ -536,7 +536,7 @@ func (s *server) abandon(do []smsc.Effect) []smsc.Effect {
 	for _, r := range s.out.open {
 		do = append(do, smsc.DeliverAnswered{Ref: r.ref, Temporary: true})
 	}
-	s.out.open, s.in.recent = nil, nil
+	s.out.open, s.in = nil, inbox{}
 	return do
 }
 

@@ -141,9 +141,13 @@ func (a *alphabet) same(octets []byte) int {
 // EncodeText writes septets of the GSM default alphabet as a value of parameter
 // 033. An octet above 7F is no septet and becomes '?'.
 func EncodeText(septets []byte, in smsc.Alphabet) string {
+	return encodeText(septets, in, new(smsc.Texts))
+}
+
+func encodeText(septets []byte, in smsc.Alphabet, texts *smsc.Texts) string {
 	a := alphabetOf(in)
 	if n := a.same(septets); n == len(septets) {
-		return string(septets)
+		return texts.Text(septets)
 	}
 	var b strings.Builder
 	b.Grow(len(septets) + len(septets)/4)
@@ -167,8 +171,13 @@ func EncodeText(septets []byte, in smsc.Alphabet) string {
 // DecodeText reads a value of parameter 033 into septets. An escape that is none
 // stands for itself; what the alphabet lacks becomes '?'.
 func DecodeText(value string, in smsc.Alphabet) []byte {
+	return decodeText(value, in, new(smsc.Octets))
+}
+
+func decodeText(value string, in smsc.Alphabet, octets *smsc.Octets) []byte {
 	a := alphabetOf(in)
-	septets := []byte(value)
+	septets := octets.New(len(value))
+	copy(septets, value)
 	septets = septets[:a.same(septets)]
 	for i := len(septets); i < len(value); i++ {
 		c := value[i]

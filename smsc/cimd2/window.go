@@ -96,7 +96,8 @@ func (o *outbox) nack(number uint8) (again []request, was []uint8, ok bool) {
 type inbox struct {
 	expected uint8 // number of their next request
 	recent   []*received
-	spare    *received // one that is not recent any more
+	numbered [256]*received // the recent ones
+	spare    *received      // one that is not recent any more
 }
 
 type received struct {
@@ -106,6 +107,7 @@ type received struct {
 	left     int     // of parts that have no outcome
 	silent   bool    // one of them is to have no response
 	response []byte  // as it was written; nil: not answered yet
+	room     []byte  // memory for it
 	one      [1]part // where parts begins
 }
 
@@ -121,17 +123,21 @@ type part struct {
 // at most one for each number.
 const maxRecent = 16
 
+// repeated returns the request that p repeats, nil: it is a new one.
+func (in *inbox) repeated(p *Packet) *received {
+	if r := in.numbered[p.Number]; r != nil && r.packet.same(p) {
+		return r
+	}
+	return nil
+}
+
 // take returns the request as it was received before, or remembers a new one.
 func (in *inbox) take(p *Packet) (r *received, again bool) {
-	for i, r := range in.recent {
-		if r.packet.Number != p.Number {
-			continue
-		}
-		if r.packet.same(p) {
-			return r, true
-		}
-		in.recent = slices.Delete(in.recent, i, i+1) // the number came round
-		break
+	if r = in.repeated(p); r != nil {
+		return r, true
+	}
+	if old := in.numbered[p.Number]; old != nil { // the number came round
+		in.forget(old)
 	}
 	if p.Number >= 254 {
 		in.expected = p.Number % 2
@@ -142,12 +148,13 @@ func (in *inbox) take(p *Packet) (r *received, again bool) {
 		r = &received{}
 	}
 	in.spare = nil
-	*r = received{packet: p}
-	in.recent = append(in.recent, r)
+	*r = received{packet: p, room: r.room}
+	in.recent, in.numbered[p.Number] = append(in.recent, r), r
 	if len(in.recent) > maxRecent {
-		for i, old := range in.recent[:len(in.recent)-1] {
+		for _, old := range in.recent[:len(in.recent)-1] {
 			if old.response != nil {
-				in.recent, in.spare = slices.Delete(in.recent, i, i+1), old
+				in.forget(old)
+				in.spare = old
 				break
 			}
 		}
@@ -167,7 +174,7 @@ func (in *inbox) unanswered(o Operation) (n int) {
 
 // find returns the unanswered request with that ref.
 func (in *inbox) find(ref uint64) *received {
-	for _, r := range in.recent {
+	for _, r := range slices.Backward(in.recent) { // mostly one of the last
 		if ref >= r.ref && ref < r.ref+uint64(max(len(r.parts), 1)) && r.ref != 0 && r.response == nil {
 			return r
 		}
@@ -177,10 +184,8 @@ func (in *inbox) find(ref uint64) *received {
 
 // forget makes r as if it had never come: a retransmission will be new.
 func (in *inbox) forget(r *received) {
-	for i, s := range in.recent {
-		if s == r {
-			in.recent = slices.Delete(in.recent, i, i+1)
-			return
-		}
+	if i := slices.Index(in.recent, r); i >= 0 {
+		in.recent = slices.Delete(in.recent, i, i+1)
+		in.numbered[r.packet.Number] = nil
 	}
 }

@@ -243,8 +243,7 @@ func Decode(b []byte) (PDU, error) { return new(decoder).decode(b) }
 
 // decoder decodes many PDUs with few allocations.
 type decoder struct {
-	octets    []byte // for PDUs as they came
-	size      int    // of the last piece of it
+	octets    smsc.Octets // PDUs as they came
 	texts     smsc.Texts
 	messages  smsc.Slab[SubmitSM]     // submit_sm and deliver_sm
 	responses smsc.Slab[SubmitSMResp] // their responses
@@ -311,7 +310,7 @@ func (d *decoder) read(r *bufio.Reader) (any, error) {
 			Fatal: true, Packet: m,
 		}
 	}
-	b = d.room(int(n))
+	b = d.octets.New(int(n))
 	if _, err := io.ReadFull(r, b); err != nil {
 		return nil, unexpected(err)
 	}
@@ -327,21 +326,6 @@ func unexpected(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-// room returns memory for a PDU of n octets.
-func (d *decoder) room(n int) []byte {
-	const least, most = 256, 4096 // allocated at once
-	if n > most/4 {
-		return make([]byte, n)
-	}
-	if len(d.octets) < n {
-		d.size = max(least, min(2*d.size, most))
-		d.octets = make([]byte, max(n, d.size))
-	}
-	b := d.octets[:n:n]
-	d.octets = d.octets[n:]
-	return b
 }
 
 // newPDU is newPDU, with memory for many of the PDUs that make up the traffic.

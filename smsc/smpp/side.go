@@ -80,7 +80,7 @@ type side struct {
 	timers   []smsc.Timer // those set, except of responses: five at most
 	timerSeq uint64
 
-	room    []byte // for what is written: many PDUs, one allocation
+	room    []byte // what was written last
 	effects smsc.Effects
 }
 
@@ -116,8 +116,8 @@ func (s *side) ready() int {
 	return max(s.window.Size()-len(s.open), 0)
 }
 
-// roomSize is how many octets for PDUs are allocated at once. They are never
-// used again: whoever has them may keep them.
+// roomSize is how many octets are written before their memory is used again: much
+// more than is written before the user has put it on the socket, or copied it.
 const roomSize = 4096
 
 func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
@@ -125,19 +125,24 @@ func (s *side) write(do []smsc.Effect, p PDU) ([]smsc.Effect, error) {
 	return s.written(do, b, err)
 }
 
+// space returns room for a PDU of usual length; a longer one has its own memory.
 func (s *side) space() []byte {
-	if cap(s.room) < 512 { // the longest usual PDU
+	const usual = 512
+	switch {
+	case s.room == nil:
 		s.room = make([]byte, 0, roomSize)
+	case cap(s.room)-len(s.room) < usual:
+		s.room = s.room[:0]
 	}
-	return s.room
+	return s.room[len(s.room):]
 }
 
 func (s *side) written(do []smsc.Effect, b []byte, err error) ([]smsc.Effect, error) {
 	if err != nil {
 		return do, err
 	}
-	if len(b) <= cap(s.room) {
-		s.room = s.room[len(b):len(b)]
+	if n := len(s.room) + len(b); n <= cap(s.room) {
+		s.room = s.room[:n]
 	}
 	return append(do, s.effects.Write(b[:len(b):len(b)])), nil
 }
