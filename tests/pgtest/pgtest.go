@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -117,8 +118,25 @@ func executable(path string) bool {
 }
 
 func start() (*Server, error) {
-	s := &Server{}
-	var err error
+	s, err := place()
+	if err != nil {
+		return nil, err
+	}
+	init := s.command("initdb", "--pgdata", s.data(), "--username", "ringway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if out, err := init.CombinedOutput(); err != nil {
+		s.remove()
+		return nil, fmt.Errorf("pgtest: initdb: %w: %s", err, out)
+	}
+	if err := s.Start(); err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+// place is a folder, a port and a user for a server that is yet to be made.
+func place() (s *Server, err error) {
+	s = &Server{}
 	if s.bin, err = binaries(); err != nil {
 		return nil, err
 	}
@@ -146,17 +164,57 @@ func start() (*Server, error) {
 		return nil, fmt.Errorf("pgtest: %w", err)
 	}
 	s.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	init := s.command("initdb", "--pgdata", s.data(), "--username", "ringway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	if out, err := init.CombinedOutput(); err != nil {
-		s.remove()
-		return nil, fmt.Errorf("pgtest: initdb: %w: %s", err, out)
+	return s, l.Close()
+}
+
+// Standby makes a synchronous standby: from now on each commit of s waits until the
+// standby has it on its disk.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	b, err := place()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := s.Start(); err != nil {
-		s.remove()
-		return nil, err
+	t.Cleanup(b.remove)
+	from := fmt.Sprintf("host=127.0.0.1 port=%d user=ringway application_name=standby", s.port)
+	if out, err := b.command("pg_basebackup", "--pgdata", b.data(), "--dbname", from, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync").CombinedOutput(); err != nil {
+		t.Fatalf("pgtest: pg_basebackup: %v: %s", err, out)
 	}
-	return s, nil
+	if err := b.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+	s.exec(t, "SELECT pg_reload_conf()")
+	for deadline := time.Now().Add(30 * time.Second); s.exec(t, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'") == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("pgtest: the standby does not follow")
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	return b
+}
+
+// Promote makes a standby the server that takes writes.
+func (s *Server) Promote(t testing.TB) {
+	t.Helper()
+	s.exec(t, "SELECT pg_promote()")
+}
+
+// exec returns how many rows there are.
+func (s *Server) exec(t testing.TB, query string) int64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	done, err := conn.Exec(ctx, query)
+	if err != nil {
+		t.Fatalf("pgtest: %s: %v", query, err)
+	}
+	return done.RowsAffected()
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
@@ -199,7 +257,7 @@ func (s *Server) Start() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("pgtest: the server does not answer: %w", err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
@@ -217,7 +275,7 @@ func (s *Server) end(signal syscall.Signal) {
 	}
 	_ = s.proc.Process.Signal(signal)
 	for s.proc.Process.Signal(syscall.Signal(0)) == nil {
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	s.proc = nil
 }
@@ -248,15 +306,12 @@ func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 func (s *Server) Database(t testing.TB) (dsn string) {
 	t.Helper()
 	name := fmt.Sprintf("test_%d", made.Add(1))
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
+	s.exec(t, "CREATE DATABASE "+name)
 	return s.dsn(name)
+}
+
+// Either is the DSN of a database of s that goes on at standby after a fail-over.
+func (s *Server) Either(database string, standby *Server) (dsn string) {
+	return strings.Replace(strings.Replace(database, "host=127.0.0.1", "host=127.0.0.1,127.0.0.1", 1),
+		fmt.Sprintf("port=%d", s.port), fmt.Sprintf("port=%d,%d", s.port, standby.port), 1)
 }

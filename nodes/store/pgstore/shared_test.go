@@ -508,6 +508,27 @@ func TestI5_DatabaseRestart(t *testing.T) {
 	l.check()
 }
 
+// TestI5_FailOver: the server is lost for good under load; its synchronous standby, which
+// the DSN names too, takes its place with all that was acknowledged.
+func TestI5_FailOver(t *testing.T) {
+	server := pgtest.New(t)
+	database := server.Database(t)
+	standby := server.Standby(t)
+	l := newLoad(t, open(t, Options{DSN: server.Either(database, standby)}))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { l.run(stop) })
+	l.grow(100)
+	server.Stop()
+	waitFor(t, "the store to notice", func() bool { return l.s.Ready() != nil })
+	standby.Promote(t)
+	waitFor(t, "the store to recover", func() bool { return l.s.Ready() == nil })
+	l.grow(100)
+	close(stop)
+	wg.Wait()
+	l.check()
+}
+
 // grow waits until so many more are acknowledged.
 func (l *load) grow(more int) {
 	count := func() (n int) {
