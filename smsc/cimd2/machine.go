@@ -50,8 +50,9 @@ type machine struct {
 	in      inbox
 	timers  timers
 	texts   smsc.Texts
-	refs    uint64 // last given to a Delivered or Reported
-	garbled int    // packets in a row that were none
+	octets  smsc.Octets // user data
+	refs    uint64      // last given to a Delivered or Reported
+	garbled int         // packets in a row that were none
 
 	heard  bool // since the idle timer was set
 	leave  bool // Logout was asked for
@@ -193,7 +194,7 @@ func (m *machine) await(r request, do []smsc.Effect) []smsc.Effect {
 	if r.operation == Login || r.operation == Logout {
 		return do
 	}
-	return m.timers.set(responseTimers[r.number], m.cfg.ResponseTimeout, do)
+	return m.timers.setResponse(r.number, m.cfg.ResponseTimeout, do)
 }
 
 // nack asks for the number expected next.
@@ -288,7 +289,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 		if !ok {
 			return do // late: its request was given up
 		}
-		do = m.timers.stop(responseTimers[r.number], do)
+		do = m.timers.stopResponse(r.number, do)
 		return m.answered(r, p, do)
 	case m.state == binding && p.Operation != Alive:
 		return do // too early: it will be offered again
@@ -304,7 +305,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	case Deliver:
 		m.refs++
 		r.ref = m.refs
-		return append(do, smsc.Delivered{Ref: r.ref, Deliver: ParseDeliver(p, m.cfg.Quirks.Alphabet)})
+		return append(do, smsc.Delivered{Ref: r.ref, Deliver: parseDeliver(p, m.cfg.Quirks.Alphabet, &m.octets)})
 	case DeliverStatusReport:
 		m.refs++
 		r.ref = m.refs
@@ -435,7 +436,7 @@ func (m *machine) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		return m.close(fmt.Errorf("cimd2: NACK for packet %03d, %d in a row: numbers are out of step", number, m.out.nacks), smsc.RetrySoon, do)
 	}
 	for _, n := range was {
-		do = m.timers.stop(responseTimers[n], do)
+		do = m.timers.stopResponse(n, do)
 	}
 	for _, r := range again {
 		do = m.await(r, append(do, m.writer.effects.Write(r.octets)))

@@ -177,25 +177,44 @@ func (p *Packet) submitted(s *smsc.Submission, octets *smsc.Octets) *Rejected {
 	if limit := text.Limit(part.Coding, len(part.UDH)); len(part.Data) > limit {
 		return reject(ErrUserDataSyntax, "%d octets of user data in %v, at most %d fit", len(part.Data), part.Coding, limit)
 	}
-	s.Expires = p.when(ValidityRelative, ValidityAbsolute)
-	s.Part.Validity = s.Expires.After
-	s.Schedule = p.when(FirstDeliveryRelative, FirstDeliveryAbsolute)
-	mask, _ := p.Int(StatusReportRequest)
+	mask := 0
+	s.NoCancel = true
+	for i := range p.Params {
+		switch value := p.Params[i].Value; p.Params[i].Code {
+		case ValidityRelative:
+			s.Expires.After = relative(value)
+			s.Part.Validity = s.Expires.After
+		case ValidityAbsolute:
+			s.Expires.At, _ = parseTime(value)
+		case FirstDeliveryRelative:
+			s.Schedule.After = relative(value)
+		case FirstDeliveryAbsolute:
+			s.Schedule.At, _ = parseTime(value)
+		case StatusReportRequest:
+			mask, _ = strconv.Atoi(value)
+		case MoreMessages:
+			s.Part.More = isOne(value)
+		case CancelEnabled:
+			s.NoCancel = !isOne(value)
+		}
+	}
 	s.Wanted = wanted(mask)
 	s.Part.Report = s.Wanted != 0
-	more, _ := p.Int(MoreMessages)
-	s.Part.More = more == 1
-	cancel, _ := p.Int(CancelEnabled)
-	s.NoCancel = cancel != 1
 	return nil
 }
 
-func (p *Packet) when(relative, absolute Code) (w smsc.When) {
-	if n, ok := p.Int(relative); ok {
-		w.After = Validity(n)
+func isOne(value string) bool {
+	n, err := strconv.Atoi(value)
+	return n == 1 && err == nil
+}
+
+// relative reads a TP-VP value, 0 where there is none.
+func relative(value string) time.Duration {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0
 	}
-	w.At, _ = p.Time(absolute)
-	return w
+	return Validity(n)
 }
 
 // wanted is what a status report request asks for.
@@ -312,8 +331,12 @@ func (p *Packet) deliver(d smsc.Deliver) *Rejected {
 // 033. It takes whatever comes, because the SMSC would offer again what is not
 // answered, for ever: what is malformed arrives as it is.
 func ParseDeliver(p *Packet, a smsc.Alphabet) smsc.Deliver {
+	return parseDeliver(p, a, new(smsc.Octets))
+}
+
+func parseDeliver(p *Packet, a smsc.Alphabet, octets *smsc.Octets) smsc.Deliver {
 	var d smsc.Deliver
-	_ = p.part(&d.Part, a, new(smsc.Octets))
+	_ = p.part(&d.Part, a, octets)
 	d.At, _ = p.Get(ServiceCentreTime)
 	from, _ := p.Get(OriginatingAddress)
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a

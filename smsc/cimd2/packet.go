@@ -272,11 +272,12 @@ func (p *Packet) Append(dst []byte) ([]byte, error) {
 		dst = append(digits(dst, uint16(q.Code)), ':')
 		dst = append(append(dst, q.Value...), tab)
 	}
-	if reservedIn(dst[start+1:]) >= 0 || bytes.Count(dst[start:], []byte{tab}) != 1+len(p.Params) {
+	sum, low := survey(dst[start+1:])
+	if low && reservedIn(dst[start+1:]) >= 0 || bytes.Count(dst[start:], []byte{tab}) != 1+len(p.Params) {
 		return dst[:start], p.reserved()
 	}
 	if !p.Bare {
-		sum := checksum(dst[start:])
+		sum += stx
 		dst = append(dst, upperHex[sum>>4], upperHex[sum&15])
 	}
 	return append(dst, etx), nil
@@ -343,23 +344,34 @@ func reservedIn(octets []byte) int {
 	return -1
 }
 
-// checksum sums eight octets at once: odd and even ones in 16-bit lanes, which
-// cannot overflow within 1,024 octets.
-func checksum(octets []byte) (sum byte) {
-	const lanes = 0x00FF00FF00FF00FF
+// survey returns the sum of the octets, and whether one is below 04: TAB apart,
+// what may stand in no value is.
+//
+// It takes eight at once: sums odd and even ones in 16-bit lanes, which cannot
+// overflow within 1,024 octets, and subtracts 04 from each, which borrows if it is less.
+func survey(octets []byte) (sum byte, low bool) {
+	const lanes, fours, high = 0x00FF00FF00FF00FF, 0x0404040404040404, 0x8080808080808080
+	var borrowed uint64
 	for len(octets) >= 8 {
 		var wide uint64
 		n := min(len(octets), 1024) &^ 7
 		for at := 0; at < n; at += 8 {
 			word := binary.LittleEndian.Uint64(octets[at:])
 			wide += word&lanes + word>>8&lanes
+			borrowed |= (word - fours) &^ word
 		}
 		sum += byte(wide) + byte(wide>>16) + byte(wide>>32) + byte(wide>>48)
 		octets = octets[n:]
 	}
 	for _, b := range octets {
 		sum += b
+		low = low || b < 4
 	}
+	return sum, low || borrowed&high != 0
+}
+
+func checksum(octets []byte) (sum byte) {
+	sum, _ = survey(octets)
 	return sum
 }
 
@@ -386,15 +398,20 @@ func (d *decoder) decode(octets []byte) (*Packet, error) {
 	bare := octets[end-1] == tab
 	if !bare {
 		end -= 2
-		if err := check(octets, end, operation, packetNumber, header); err != nil {
+	}
+	sum, low := survey(octets[1:max(end, 1)])
+	if !bare {
+		if err := check(octets, end, sum+stx, operation, packetNumber, header); err != nil {
 			return nil, err
 		}
 	}
 	if header != nil {
 		return nil, header
 	}
-	if i := reservedIn(octets[8:end]); i >= 0 {
-		return nil, syntax(8+i, NewPacket(operation, packetNumber, 0), "octet %02X, which no value may hold", octets[8+i])
+	if low {
+		if i := reservedIn(octets[8:end]); i >= 0 {
+			return nil, syntax(8+i, NewPacket(operation, packetNumber, 0), "octet %02X, which no value may hold", octets[8+i])
+		}
 	}
 	p := d.packet(bytes.Count(octets[8:end], []byte{tab}))
 	p.Operation, p.Number, p.Bare = operation, packetNumber, bare
@@ -429,10 +446,9 @@ func (d *decoder) packet(n int) *Packet {
 	return &Packet{Params: make([]Param, 0, n)}
 }
 
-// check compares the checksum, which stands at end. header is what is wrong with
+// check compares the checksum, which stands at end, with sum. header is what is wrong with
 // the packet's header, nil when it can be read.
-func check(octets []byte, end int, o Operation, number uint8, header error) error {
-	var given, sum byte
+func check(octets []byte, end int, sum byte, o Operation, number uint8, header error) error {
 	var what string
 	switch n := len(octets); {
 	case end < 2 || octets[end-1] != tab:
@@ -440,7 +456,7 @@ func check(octets []byte, end int, o Operation, number uint8, header error) erro
 	default:
 		high, ok := nibble(octets[end])
 		low, ok2 := nibble(octets[end+1])
-		if given, sum = high<<4|low, checksum(octets[:end]); ok && ok2 && given == sum {
+		if ok && ok2 && high<<4|low == sum {
 			return nil
 		}
 		what = fmt.Sprintf("checksum is %02X, the packet says %q", sum, octets[end:n-1])

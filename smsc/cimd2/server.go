@@ -134,7 +134,7 @@ func (s *server) deliver(ref uint64, p *Packet, do []smsc.Effect) []smsc.Effect 
 		s.credit--
 	}
 	s.out.add(request{operation: p.Operation, number: p.Number, octets: octets, ref: ref})
-	return s.timers.set(responseTimers[p.Number], s.cfg.ResponseTimeout, do)
+	return s.timers.setResponse(p.Number, s.cfg.ResponseTimeout, do)
 }
 
 func (s *server) came(packet any, do []smsc.Effect) []smsc.Effect {
@@ -155,7 +155,7 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 		if !ok {
 			return do // late, or nobody asked
 		}
-		do = s.timers.stop(responseTimers[r.number], do)
+		do = s.timers.stopResponse(r.number, do)
 		e, _, failed := p.failure()
 		return append(do, smsc.DeliverAnswered{
 			Ref:       r.ref,
@@ -487,10 +487,10 @@ func (s *server) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 		return s.close(fmt.Errorf("cimd2: NACK for packet %03d, %d in a row", number, s.out.nacks), do)
 	}
 	for _, n := range was {
-		do = s.timers.stop(responseTimers[n], do)
+		do = s.timers.stopResponse(n, do)
 	}
 	for _, r := range again {
-		do = s.timers.set(responseTimers[r.number], s.cfg.ResponseTimeout, append(do, s.writer.effects.Write(r.octets)))
+		do = s.timers.setResponse(r.number, s.cfg.ResponseTimeout, append(do, s.writer.effects.Write(r.octets)))
 	}
 	return do
 }

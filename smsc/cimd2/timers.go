@@ -71,11 +71,20 @@ func responseNumber(name string) (n int, ok bool) {
 }
 
 func (t *timers) set(name string, after time.Duration, do []smsc.Effect) []smsc.Effect {
+	return t.start(t.of(name), name, after, do)
+}
+
+// setResponse sets the timer of the response to request n.
+func (t *timers) setResponse(n uint8, after time.Duration, do []smsc.Effect) []smsc.Effect {
+	return t.start(&t.responses[n], responseTimers[n], after, do)
+}
+
+func (t *timers) start(latest *uint64, name string, after time.Duration, do []smsc.Effect) []smsc.Effect {
 	if after <= 0 {
 		return do
 	}
 	t.seq++
-	*t.of(name) = t.seq
+	*latest = t.seq
 	return append(do, t.effects.SetTimer(smsc.Timer{Name: name, Seq: t.seq}, after))
 }
 
@@ -84,10 +93,16 @@ func (t *timers) stop(name string, do []smsc.Effect) []smsc.Effect {
 		return do
 	}
 	*t.of(name) = 0
-	if n, ok := responseNumber(name); ok {
-		return append(do, stopResponse[n])
-	}
 	return append(do, smsc.StopTimer{Name: name})
+}
+
+// stopResponse stops the timer of the response to request n.
+func (t *timers) stopResponse(n uint8, do []smsc.Effect) []smsc.Effect {
+	if t.responses[n] == 0 {
+		return do
+	}
+	t.responses[n] = 0
+	return append(do, stopResponse[n])
 }
 
 func (t *timers) runs(name string) bool { return *t.of(name) != 0 }
