@@ -38,11 +38,11 @@ func TestLeases(t *testing.T) {
 	acquire("a", 1, "", nil)
 	acquire("a", 2, "", nil)
 	acquire("b", 0, "a", nil)
-	if err := s.Release(ctx, "ring", "manila-1", "a", 1); err != nil {
+	if err := s.Release(ctx, "ring", "manila-1", "a", 3); err != nil {
 		t.Fatal(err)
 	}
-	acquire("b", 0, "a", nil) // that was another epoch
-	if err := s.Release(ctx, "ring", "manila-1", "a", 2); err != nil {
+	acquire("b", 0, "a", nil) // that was an epoch to come
+	if err := s.Release(ctx, "ring", "manila-1", "a", 1); err != nil {
 		t.Fatal(err)
 	}
 	acquire("b", 3, "", nil)
