@@ -22,6 +22,7 @@ demo: build ## hub, edge and SMSC in one process, with a bad WAN between them
 
 test: ## all tests; what lacks something skips and says so
 	CGO_ENABLED=0 go test ./...
+	@.ci/lacks
 
 check: export RINGWAY_NO_SKIP = 1
 check: format generated lint race torture-slice interop ## what CI runs: format, generated code, lint, tests with -race, processes that are killed, other people's SMSCs and ESMEs; nothing skipped
