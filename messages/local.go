@@ -32,7 +32,7 @@ type DialStripe struct {
 	Hub    string // address
 	Stripe uint32
 	Try    uint64        // echoed
-	Within time.Duration // give up after this
+	Within time.Duration // for TCP, and again for TLS; then it has failed
 }
 
 // WarmHub (edge's link session to the dialer): connect to a hub to which the link
@@ -72,10 +72,9 @@ type StripeFailed struct {
 type FrameIn struct {
 	Conn  *actor.PID
 	Frame *Frame
-	// Credit holds what the session has not taken yet: it takes Credits elements
-	// out, one at least. A peer that sends faster waits in its socket.
-	Credit  <-chan struct{}
-	Credits int
+	// Taken is called once, when all that the frame led to has been handled; nil:
+	// nobody waits for it. A peer that sends faster waits in its socket.
+	Taken func()
 }
 
 // StripeDown (connection to the link session): its last word.

@@ -52,6 +52,8 @@ func (a *applier) Receive(ctx actor.Context) {
 		a.onEvents(ctx, m)
 	case *eventsApplied:
 		a.onApplied(ctx, m)
+	case *Handled:
+		m.on(ctx)
 	}
 }
 

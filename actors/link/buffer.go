@@ -93,6 +93,8 @@ func (b *buffer) Receive(ctx actor.Context) {
 		b.onRejoin(ctx, m)
 	case *rejoined:
 		b.onRejoined(ctx, m)
+	case *Handled:
+		m.on(ctx)
 	case *StorageFailed:
 		b.onStorageFailed(ctx, m)
 	}

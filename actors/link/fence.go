@@ -19,6 +19,67 @@ func CheckFrame(frame, epoch uint64) error {
 	return nil
 }
 
+// CheckEntries refuses a frame that no honest peer can send, whatever the rings hold: a
+// frame that it refuses changes nothing. Whether an entry fits where a ring stands only
+// that ring knows; an entry that does not closes the link, and what stood before it in
+// the frame counts, as if it had come in a frame of its own. sends is this side's ring;
+// slots 0: unknown.
+func CheckEntries(f *messages.Frame, sends messages.Ring, slots uint32) error {
+	if len(f.Heard) > maxStripes || len(f.Confirmed) > 1 || len(f.Released) > 1 || len(f.Heartbeat.GetRings()) > 2 {
+		return fmt.Errorf("%w: a frame that hears %d stripes, confirms %d times, releases %d times and shows %d rings",
+			ErrProtocol, len(f.Heard), len(f.Confirmed), len(f.Released), len(f.Heartbeat.GetRings()))
+	}
+	theirs := messages.Ring_UP + messages.Ring_DOWN - sends
+	for _, d := range f.Data {
+		if d.GetRing() != theirs {
+			return fmt.Errorf("%w: data of ring %v", ErrProtocol, d.GetRing())
+		}
+		if err := checkData(d, slots); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.Confirmed {
+		if p.GetRing() != sends {
+			return fmt.Errorf("%w: confirmed of ring %v", ErrProtocol, p.GetRing())
+		}
+	}
+	for _, a := range f.Answers {
+		if a.GetRing() != sends || a.GetResult() == nil || a.GetSequence() == 0 || len(a.GetId()) != idOctets {
+			return fmt.Errorf("%w: answer of ring %v to %d with an id of %d octets", ErrProtocol, a.GetRing(), a.GetSequence(), len(a.GetId()))
+		}
+	}
+	for _, p := range f.Released {
+		if p.GetRing() != theirs {
+			return fmt.Errorf("%w: released of ring %v", ErrProtocol, p.GetRing())
+		}
+	}
+	for _, e := range f.Events {
+		if e.GetNumber() == 0 {
+			return fmt.Errorf("%w: status event 0", ErrProtocol)
+		}
+	}
+	for _, r := range f.Heartbeat.GetRings() {
+		if len(r.GetFlags()) > maxSlots || len(r.GetSequences()) > maxSlots {
+			return fmt.Errorf("%w: a picture of a ring with %d slots", ErrProtocol, max(len(r.GetFlags()), len(r.GetSequences())))
+		}
+	}
+	return nil
+}
+
+func checkData(d *messages.Data, slots uint32) error {
+	switch {
+	case d.GetMessage() == nil, len(d.Message.Id) != idOctets, d.Sequence == 0, d.After >= d.Sequence,
+		slots > 0 && uint64(d.Address) != d.Sequence%uint64(slots):
+		return fmt.Errorf("%w: malformed entry: sequence %d, address %d, after %d", ErrProtocol, d.GetSequence(), d.GetAddress(), d.GetAfter())
+	}
+	return nil
+}
+
+const (
+	idOctets = 16
+	maxSlots = 65535
+)
+
 // CheckWelcome is the edge's: it refuses an epoch below the highest it has
 // stored. A higher one is to be stored before the Welcome is taken.
 func CheckWelcome(epoch, highest uint64) (store bool, err error) {

@@ -122,7 +122,7 @@ func TestEveryFieldOutOfRange(t *testing.T) {
 	if os.Getenv("RINGWAY_LONG") == "1" {
 		n = 2000
 	}
-	refused, moved := 0, 0
+	refused, whole, moved := 0, 0, 0
 	for seed := range n {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t, time.Millisecond)
@@ -147,6 +147,11 @@ func TestEveryFieldOutOfRange(t *testing.T) {
 			for i, f := range rapid.SliceOfN(rapid.Custom(h.frame), 3, 3).Example(seed) {
 				toHub := (seed+i)%2 == 0
 				before, learnt, cuts := p.standing(), p.learnt(), p.cuts()
+				sends := messages.Ring_UP
+				if toHub {
+					sends = messages.Ring_DOWN
+				}
+				malformed := CheckEntries(f, sends, uint32(h.slots)) // such a frame counts for nothing, however much is in it
 				p.hit(toHub, f)
 				time.Sleep(5 * time.Second)
 				after := p.standing()
@@ -164,7 +169,10 @@ func TestEveryFieldOutOfRange(t *testing.T) {
 				}
 				if p.cuts() > cuts {
 					refused++
-					if entries(f) <= 1 && !same && unmoved {
+					if malformed != nil {
+						whole++
+					}
+					if (malformed != nil || entries(f) <= 1) && !same {
 						t.Fatalf("seed %d, frame %d, to the hub %v, closed the link and moved a ring: %v\n%v\n%v", seed, i, toHub, f, before, after)
 					}
 				}
@@ -189,9 +197,9 @@ func TestEveryFieldOutOfRange(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d pairs of nodes: %d frames closed the link, %d moved a ring", n, refused, moved)
-	if refused < n/10 {
-		t.Errorf("only %d frames closed the link", refused)
+	t.Logf("%d pairs of nodes: %d frames closed the link, %d of them were refused as a whole, %d moved a ring", n, refused, whole, moved)
+	if refused < n/10 || whole < n/20 {
+		t.Errorf("only %d frames closed the link, %d as a whole", refused, whole)
 	}
 	var missing []string
 	everyField((&messages.Frame{}).ProtoReflect().Descriptor(), map[protoreflect.FullName]bool{}, func(fd protoreflect.FieldDescriptor) {

@@ -19,25 +19,31 @@ import (
 // inject gives a session frames as if its peer had sent them on a living stripe.
 func (p *pair) inject(toHub bool, frames ...*messages.Frame) {
 	p.t.Helper()
-	p.wire.mu.Lock()
-	var c *wireConn
-	for _, a := range p.dialer.alive {
-		if !a.dead && !a.other.dead {
-			c = a
-			break
-		}
-	}
-	p.wire.mu.Unlock()
-	if c == nil {
-		p.t.Fatal("no stripe lives")
-	}
-	session := p.edgeSession
+	conn, session := p.someConn(false), p.edgeSession
 	if toHub {
-		c, session = c.other, p.hubSession
+		conn, session = p.someConn(true), p.hubSession
 	}
 	for _, f := range frames {
-		p.system.Root.Send(session, &messages.FrameIn{Conn: c.self, Frame: f})
+		p.system.Root.Send(session, &messages.FrameIn{Conn: conn, Frame: f})
 	}
+}
+
+// someConn is one end of a stripe that lives.
+func (p *pair) someConn(hub bool) *actor.PID {
+	p.t.Helper()
+	p.wire.mu.Lock()
+	defer p.wire.mu.Unlock()
+	for _, a := range p.dialer.alive {
+		switch {
+		case a.dead || a.other.dead:
+		case hub:
+			return a.other.self
+		default:
+			return a.self
+		}
+	}
+	p.t.Fatal("no stripe lives")
+	return nil
 }
 
 // What the rings refuse closes that link, with the reason in the log; it comes

@@ -45,7 +45,11 @@ type mirror struct {
 	missing map[ring.Seq]bool // to be stored before the synchronisation actor hears Agreed
 	sync    *actor.PID
 	try     int
+	repeats bool // Confirmed will be said again for duplicates
 }
+
+// repeatDue: as many duplicates as came one behind the other are answered once.
+type repeatDue struct{}
 
 func (m *mirror) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
@@ -73,6 +77,11 @@ func (m *mirror) Receive(ctx actor.Context) {
 		s := stateOf(m.cfg.Ring, m.ring.View(), msg.Sequences)
 		report(m.cfg.Metrics, s)
 		ctx.Respond(s)
+	case repeatDue:
+		m.repeats = false
+		m.confirm(ctx)
+	case *Handled:
+		msg.on(ctx)
 	case *StorageFailed:
 		m.onStorageFailed(ctx, msg)
 	}
@@ -114,8 +123,8 @@ func (m *mirror) onData(ctx actor.Context, d *messages.Data) {
 	if m.stopped {
 		return
 	}
-	if d.Message == nil || len(d.Message.Id) != len(ring.ID{}) || uint64(d.Address) != d.Sequence%uint64(m.cfg.Slots) || d.After >= d.Sequence {
-		ctx.Send(m.cfg.Session, &ProtocolError{fmt.Errorf("link: malformed entry: sequence %d, address %d, after %d", d.Sequence, d.Address, d.After)})
+	if err := checkData(d, uint32(m.cfg.Slots)); err != nil {
+		ctx.Send(m.cfg.Session, &ProtocolError{err})
 		return
 	}
 	released := m.ring.Pointers().LastProcessed
@@ -132,7 +141,10 @@ func (m *mirror) onData(ctx actor.Context, d *messages.Data) {
 		ctx.Send(m.slot(d.Sequence), &Fill{Entry: journal.Entry{Seq: d.Sequence, After: d.After, Message: d.Message}})
 	case ring.Duplicate, ring.Stale:
 		m.cfg.Metrics.Duplicate(1)
-		m.confirm(ctx)
+		if !m.repeats {
+			m.repeats = true
+			ctx.Send(ctx.Self(), repeatDue{})
+		}
 	}
 }
 

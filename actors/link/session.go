@@ -89,6 +89,8 @@ type session struct {
 	moved      string // edge: where the hub of the link before sent it
 	conns      []*actor.PID
 	lines      stripes
+	slots      uint32              // of each ring
+	handling   handling            // frames whose peer waits
 	early      []*messages.FrameIn // before Welcome was taken
 	earlyBytes int
 	hello      *messages.StripeUp // hub: the Hello to be answered
@@ -150,6 +152,9 @@ func (s *session) Receive(ctx actor.Context) {
 		ctx.Respond(s.state())
 	case *messages.RingState:
 		s.states[m.Ring%2] = m
+	case *Handled:
+		s.handling.back(m)
+		s.passOn(ctx)
 	case *Synchronised:
 		s.lastResync = m.Took
 		s.sync = nil
@@ -250,7 +255,7 @@ func (s *session) onConnect(ctx actor.Context, m *Connect) {
 	for i := range s.cfg.Stripes {
 		ctx.Request(s.cfg.Dialer, &messages.DialStripe{Hub: m.Hub, Stripe: uint32(i), Try: s.try, Within: m.Within})
 	}
-	after(ctx, m.Within, connectOverdue{s.try})
+	after(ctx, 2*m.Within, connectOverdue{s.try}) // the dialer fails sooner where nothing answers
 }
 
 // giveUp ends an attempt of the edge to reach a hub.
@@ -357,7 +362,7 @@ func (s *session) onSayWelcome(ctx actor.Context, m *SayWelcome) {
 	if s.hello == nil || !bytes.Equal(s.hello.First.Hello.Session, m.Session) {
 		return // the edge has begun anew meanwhile
 	}
-	s.epoch, m.Welcome.Owner = m.Welcome.Epoch, s.owner
+	s.epoch, m.Welcome.Owner, s.slots = m.Welcome.Epoch, s.owner, m.Welcome.GetDown().GetSlots()
 	s.id, s.instance = s.hello.First.Hello.Session, s.hello.First.Hello.Instance
 	s.register(ctx, int(s.hello.Stripe), s.hello.Conn)
 	s.sendOn(ctx, int(s.hello.Stripe), &messages.Frame{Epoch: s.epoch, Welcome: m.Welcome})
@@ -497,12 +502,9 @@ func (s *session) sendOn(ctx actor.Context, i int, f *messages.Frame) {
 // ---- frames from the peer
 
 func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
-	for range max(1, m.Credits) {
-		if m.Credit != nil {
-			<-m.Credit
-		}
-	}
 	i := s.indexOf(m.Conn)
+	s.handling.begin(m, i >= 0)
+	defer s.passOn(ctx)
 	if i < 0 {
 		return // of an earlier session
 	}
@@ -510,7 +512,7 @@ func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
 	s.lines.received(i, f.Number, f.Heard, time.Now())
 	switch {
 	case f.Welcome != nil && s.cfg.Dialer != nil && s.sync != nil && !s.asked:
-		s.asked = true
+		s.asked, s.slots = true, f.Welcome.GetDown().GetSlots() // a ring of another size is refused
 		ctx.Send(s.sync, f.Welcome)
 	case f.Refused.GetRejoin() != nil && s.cfg.Dialer != nil:
 		s.giveUpOrInterrupt(ctx, &RejoinError{f.Refused.Rejoin})
@@ -529,6 +531,8 @@ func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
 	}
 }
 
+func (s *session) passOn(ctx actor.Context) { s.handling.pass(ctx, s.Mirror, s.Buffer, s.Events) }
+
 func (s *session) take(ctx actor.Context, m *messages.FrameIn) {
 	f := m.Frame
 	if f.Join != nil {
@@ -538,38 +542,20 @@ func (s *session) take(ctx actor.Context, m *messages.FrameIn) {
 		s.onProtocolError(ctx, err)
 		return
 	}
-	if len(f.Heard) > maxStripes || len(f.Confirmed) > 1 || len(f.Released) > 1 || len(f.Heartbeat.GetRings()) > 2 {
-		s.onProtocolError(ctx, fmt.Errorf("%w: a frame that hears %d stripes, confirms %d times, releases %d times and shows %d rings",
-			ErrProtocol, len(f.Heard), len(f.Confirmed), len(f.Released), len(f.Heartbeat.GetRings())))
+	if err := CheckEntries(f, s.cfg.Sends, s.slots); err != nil {
+		s.onProtocolError(ctx, err)
 		return
 	}
-	theirs := messages.Ring_UP + messages.Ring_DOWN - s.cfg.Sends
 	for _, d := range f.Data {
-		if d.GetRing() != theirs {
-			s.onProtocolError(ctx, fmt.Errorf("%w: data of ring %v", ErrProtocol, d.GetRing()))
-			return
-		}
 		ctx.Send(s.Mirror, d)
 	}
 	for _, p := range f.Confirmed {
-		if p.GetRing() != s.cfg.Sends {
-			s.onProtocolError(ctx, fmt.Errorf("%w: confirmed of ring %v", ErrProtocol, p.GetRing()))
-			return
-		}
 		ctx.Send(s.Buffer, &ProgressIn{p})
 	}
 	for _, a := range f.Answers {
-		if a.GetRing() != s.cfg.Sends || a.GetResult() == nil {
-			s.onProtocolError(ctx, fmt.Errorf("%w: answer of ring %v", ErrProtocol, a.GetRing()))
-			return
-		}
 		ctx.Send(s.Buffer, a)
 	}
 	for _, p := range f.Released {
-		if p.GetRing() != theirs {
-			s.onProtocolError(ctx, fmt.Errorf("%w: released of ring %v", ErrProtocol, p.GetRing()))
-			return
-		}
 		ctx.Send(s.Mirror, &ProgressIn{p})
 	}
 	if len(f.Events) > 0 && s.cfg.Dialer == nil && s.Events != nil {
@@ -792,6 +778,7 @@ func (s *session) hangup(ctx actor.Context, err error) {
 	for _, j := range s.joins {
 		ctx.Send(j.Conn, &messages.Hangup{Cause: err})
 	}
+	s.handling.end()
 	s.joins, s.early, s.earlyBytes, s.id, s.out, s.peer = nil, nil, 0, nil, outbox{}, nil
 	s.lines = stripes{rtt: s.lines.rtt}
 	s.heardUS = 0

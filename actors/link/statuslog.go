@@ -51,6 +51,8 @@ func (s *statusLog) Receive(ctx actor.Context) {
 		s.send(ctx)
 	case *LinkDown:
 		s.up = false
+	case *Handled:
+		m.on(ctx)
 	}
 }
 

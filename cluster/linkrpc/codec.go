@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+	protobuf "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ringway-im/ringway/messages"
@@ -31,32 +32,45 @@ const (
 // errCrowded: the peer is at fault.
 var errCrowded = errors.New("linkrpc: more entries in a frame than any honest one has")
 
-// codec decodes frames, if they are not crowded. It is gRPC's otherwise.
+// codec looks through frames and leaves decoding to who takes them. It is gRPC's
+// otherwise.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 
+// Marshal implements encoding.CodecV2. gRPC's has a buffer of 1 MB for whatever is above
+// 32 kB.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	f, ok := v.(*messages.Frame)
+	if !ok || protobuf.Size(f) <= 32<<10 {
+		return c.CodecV2.Marshal(v)
+	}
+	octets, err := protobuf.Marshal(f)
+	return mem.BufferSlice{mem.SliceBuffer(octets)}, err
+}
+
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if _, ok := v.(*messages.Frame); ok {
-		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-		defer buf.Free()
-		if err := checkFrame(buf.ReadOnlyData()); err != nil {
-			return err
-		}
+	raw, ok := v.(*rawFrame)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
 	}
-	return c.CodecV2.Unmarshal(data, v)
+	var err error
+	raw.octets = data.Materialize()
+	raw.entries, raw.numbers, err = checkFrame(raw.octets)
+	return err
 }
 
 var frameFields = (&messages.Frame{}).ProtoReflect().Descriptor()
 
 // checkFrame counts what a frame holds without decoding it.
-func checkFrame(frame []byte) error {
-	c := crowd{entries: min(maxEntries, freeEntries+len(frame)/entryOctets), numbers: maxNumbers}
+func checkFrame(frame []byte) (entries, numbers int, err error) {
+	most := min(maxEntries, freeEntries+len(frame)/entryOctets)
+	c := crowd{entries: most, numbers: maxNumbers}
 	if c.count(frame, frameFields); c.entries < 0 || c.numbers < 0 {
-		return fmt.Errorf("%w (it has %d octets)", errCrowded, len(frame))
+		return 0, 0, fmt.Errorf("%w (it has %d octets)", errCrowded, len(frame))
 	}
-	return nil
+	return most - c.entries, maxNumbers - c.numbers, nil
 }
 
 // crowd is how many more may come.

@@ -87,7 +87,7 @@ func TestHonestFramesAreLetThrough(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := checkFrame(b); err != nil {
+		if _, _, err := checkFrame(b); err != nil {
 			t.Errorf("%d octets: %v", len(b), err)
 		}
 	}
@@ -97,7 +97,7 @@ func FuzzCheckFrame(f *testing.F) {
 	f.Add(repeat(9, nil)[:1024])
 	f.Add([]byte{0x4a, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if checkFrame(b) != nil {
+		if _, _, err := checkFrame(b); err != nil {
 			return
 		}
 		frame := &messages.Frame{}

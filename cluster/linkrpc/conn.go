@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,14 +23,14 @@ const (
 	// one is a Hello of a ring with 65,535 slots.
 	MaxFrame = 4 << 20
 
-	windowStream = 4 << 20 // flow control: the default ramps up over seconds
-	windowConn   = 8 << 20
-	creditFrames = 256 // received and not yet taken by the session; a frame counts as one for each
-	creditOctets = 16 << 10
+	// Flow control: gRPC's own ramps up over seconds. With 8 stripes it is 3.4 MB/s at a
+	// round trip of 300 ms. A frame that is larger gets a larger window.
+	windowStream = 128 << 10
+	windowConn   = 1 << 20
 	queueFrames  = 4096 // waiting for a socket that does not take them
-	queueOctets  = 16 << 20
 
-	lastWords = 2 * time.Second // for what was written before the end to go out
+	lastWords = 2 * time.Second  // for what was written before the end to go out
+	grace     = 10 * time.Second // for the session to handle what came on a stripe that has ended
 )
 
 var (
@@ -40,7 +41,7 @@ var (
 // stream is either end of Link.Stripe.
 type stream interface {
 	Send(*messages.Frame) error
-	Recv() (*messages.Frame, error)
+	RecvMsg(m any) error
 	Context() context.Context
 }
 
@@ -50,18 +51,29 @@ type conn struct {
 	stream stream
 	cancel context.CancelFunc // ends the stream at once
 	owner  *actor.PID
+	peer   *account
+	socket *admitted // nil at the dialling end
+	first  bool      // the first frame is still to come, which may be large
 	out    chan *messages.Frame
 	octets atomic.Int64  // of the frames in out, and of the one that is being written
 	ended  chan struct{} // closed when the actor has stopped
 	wrote  chan struct{} // closed when nothing will be written any more
 	cause  error
+
+	reading context.Context
+	enough  context.CancelFunc
+	mu      sync.Mutex
+	held    int64 // weight of what came and is not handled
+	over    bool  // nothing is held any more
 }
 
 // hungUp comes from the reader or the writer.
 type hungUp struct{ err error }
 
-func newConn(s stream, cancel context.CancelFunc, owner *actor.PID) *conn {
-	return &conn{stream: s, cancel: cancel, owner: owner, out: make(chan *messages.Frame, queueFrames), ended: make(chan struct{}), wrote: make(chan struct{})}
+func newConn(s stream, cancel context.CancelFunc, owner *actor.PID, peer *account) *conn {
+	c := &conn{stream: s, cancel: cancel, owner: owner, peer: peer, out: make(chan *messages.Frame, queueFrames), ended: make(chan struct{}), wrote: make(chan struct{})}
+	c.reading, c.enough = context.WithCancel(s.Context())
+	return c
 }
 
 // Receive takes frames to send and *messages.Hangup.
@@ -73,7 +85,11 @@ func (c *conn) Receive(ctx actor.Context) {
 	case *actor.Terminated: // it has overtaken the owner's last words
 		ctx.Send(ctx.Self(), hungUp{errOwner})
 	case *messages.Frame:
-		if c.octets.Add(int64(proto.Size(m))) > queueOctets {
+		if c.cause != nil {
+			return
+		}
+		c.owe(int64(proto.Size(m)))
+		if c.peer.out.Load() > outOctets {
 			c.end(ctx, errSlow)
 			return
 		}
@@ -89,6 +105,8 @@ func (c *conn) Receive(ctx actor.Context) {
 	case *actor.Stopped:
 		close(c.out) // what was written goes out first
 		close(c.ended)
+		c.enough()
+		time.AfterFunc(grace, c.forget)
 		time.AfterFunc(lastWords, c.cancel) // the peer may never read it
 		ctx.Send(c.owner, &messages.StripeDown{Conn: ctx.Self(), Err: c.cause})
 	}
@@ -106,10 +124,11 @@ func (c *conn) end(ctx actor.Context, cause error) {
 
 func (c *conn) write(root *actor.RootContext, self *actor.PID) {
 	defer close(c.wrote)
+	defer func() { c.peer.out.Add(-c.octets.Swap(0)) }() // what nobody will write
 	defer c.cancel()
 	for f := range c.out {
 		err := c.stream.Send(f)
-		c.octets.Add(-int64(proto.Size(f)))
+		c.owe(-int64(proto.Size(f)))
 		switch {
 		case errors.Is(err, io.EOF): // the stream has ended: the reader hears why
 			return
@@ -123,26 +142,49 @@ func (c *conn) write(root *actor.RootContext, self *actor.PID) {
 	}
 }
 
+// owe counts what waits to be written.
+func (c *conn) owe(octets int64) {
+	c.octets.Add(octets)
+	c.peer.out.Add(octets)
+}
+
 // read posts frames until the stream ends.
 func (c *conn) read(root *actor.RootContext, self *actor.PID) {
-	credit := make(chan struct{}, creditFrames)
 	for {
-		f, err := c.stream.Recv()
+		f, taken, err := c.next()
 		if err != nil {
 			root.Send(self, hungUp{fmt.Errorf("linkrpc: %w", err)})
 			return
 		}
-		credits := min(1+proto.Size(f)/creditOctets, creditFrames)
-		for range credits {
-			select {
-			case credit <- struct{}{}:
-			case <-c.ended:
-				return
-			case <-c.stream.Context().Done():
-				root.Send(self, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(c.stream.Context()))})
-				return
-			}
-		}
-		root.Send(c.owner, &messages.FrameIn{Conn: self, Frame: f, Credit: credit, Credits: credits})
+		root.Send(c.owner, &messages.FrameIn{Conn: self, Frame: f, Taken: taken})
 	}
+}
+
+func (c *conn) next() (f *messages.Frame, taken func(), err error) {
+	f, weight, err := c.peer.receive(c.reading, c.stream, c.socket, c.first)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.first = false
+	c.hold(weight)
+	return f, func() { c.hold(-weight) }, nil
+}
+
+func (c *conn) hold(weight int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if weight < 0 && !c.over {
+		c.peer.in.Release(-weight)
+	} else if weight > 0 && c.over {
+		c.peer.in.Release(weight)
+	}
+	c.held += weight
+}
+
+// forget gives back what a session has not: it may have failed.
+func (c *conn) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.peer.in.Release(c.held)
 }

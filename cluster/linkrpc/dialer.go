@@ -33,13 +33,14 @@ func NewDialer(cfg DialerConfig) *actor.Props {
 		cfg.KeepWarm = 8 * time.Second
 	}
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &dialer{cfg: cfg, warm: map[string][]*grpc.ClientConn{}, ended: make(chan struct{})}
+		return &dialer{cfg: cfg, peer: newAccount(), warm: map[string][]*grpc.ClientConn{}, ended: make(chan struct{})}
 	})
 }
 
 // dialer keeps connections to hubs that are about to be needed.
 type dialer struct {
 	cfg   DialerConfig
+	peer  *account // its stripes are all of one link
 	warm  map[string][]*grpc.ClientConn
 	ended chan struct{}
 }
@@ -130,7 +131,7 @@ func (d *dialer) connect(m *messages.WarmHub) (up []*grpc.ClientConn) {
 	conns := make(chan *grpc.ClientConn)
 	for range m.Stripes {
 		go func() {
-			cc, _, err := d.client(m.Hub, m.Within)
+			cc, _, err := d.client(m.Hub, m.Within, func() {})
 			if err != nil {
 				conns <- nil
 				return
@@ -162,7 +163,7 @@ func (d *dialer) dial(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 
 // client prepares a connection to a hub. last tells why the last attempt to connect
 // failed: gRPC wraps it away.
-func (d *dialer) client(hub string, within time.Duration) (cc *grpc.ClientConn, last *atomic.Pointer[error], err error) {
+func (d *dialer) client(hub string, within time.Duration, connected func()) (cc *grpc.ClientConn, last *atomic.Pointer[error], err error) {
 	host, _, err := net.SplitHostPort(hub)
 	if err != nil {
 		return nil, nil, fmt.Errorf("linkrpc: address of the hub: %w", err)
@@ -176,6 +177,9 @@ func (d *dialer) client(hub string, within time.Duration) (cc *grpc.ClientConn, 
 			nd := net.Dialer{Control: congestion(d.cfg.Congestion)}
 			c, err := nd.DialContext(ctx, "tcp", addr)
 			last.Store(&err) // and tries again on a goroutine of its own
+			if err == nil {
+				connected()
+			}
 			return c, err
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),
@@ -191,15 +195,18 @@ func (d *dialer) client(hub string, within time.Duration) (cc *grpc.ClientConn, 
 
 func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.DialStripe, cc *grpc.ClientConn) error {
 	warm, last, began := cc != nil, &atomic.Pointer[error]{}, time.Now()
-	if !warm {
-		var err error
-		if cc, last, err = d.client(m.Hub, m.Within); err != nil {
-			return err
-		}
-	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	late := errors.New("no connection within " + m.Within.String())
 	overdue := time.AfterFunc(m.Within, func() { cancel(late) })
+	if !warm {
+		var err error
+		// A hub that TCP has reached answers: its TLS gets as long again.
+		if cc, last, err = d.client(m.Hub, 2*m.Within, func() { overdue.Reset(m.Within) }); err != nil {
+			overdue.Stop()
+			cancel(nil)
+			return err
+		}
+	}
 	st, err := messages.NewLinkClient(cc).Stripe(ctx)
 	if !overdue.Stop() {
 		err = late // clearer than what gRPC makes of it
@@ -218,7 +225,8 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 			at = info.at
 		}
 	}
-	c := newConn(st, func() { cancel(nil) }, owner)
+	c := newConn(st, func() { cancel(nil) }, owner, d.peer)
+	c.first = true
 	pid := root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return c }), "stripe")
 	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: m.Stripe, Try: m.Try, Peer: m.Hub, TLSAt: at})
 	c.read(root, pid)

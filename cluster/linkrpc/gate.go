@@ -49,7 +49,7 @@ type gate struct {
 	under   int // those that go on
 	at      map[netip.Addr]*address
 	pruneAt int
-	peers   map[string]int
+	peers   map[string]*account
 	turn    uint64
 }
 
@@ -67,7 +67,7 @@ type address struct {
 func newGate() *gate {
 	return &gate{
 		handshakes: maxHandshakes, perPeer: maxPerPeer, rate: newPerSecond, burst: newAtOnce,
-		waiting: map[net.Conn]*handshake{}, at: map[netip.Addr]*address{}, peers: map[string]int{},
+		waiting: map[net.Conn]*handshake{}, at: map[netip.Addr]*address{}, peers: map[string]*account{},
 	}
 }
 
@@ -158,28 +158,22 @@ func (g *gate) leave(conn net.Conn) error {
 func (g *gate) admit(conn net.Conn, peer string) (net.Conn, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.peers[peer] >= g.perPeer {
+	a := g.peers[peer]
+	if a == nil {
+		a = newAccount()
+		g.peers[peer] = a
+	}
+	if a.conns >= g.perPeer {
 		return nil, fmt.Errorf("%w: %s", errPeers, peer)
 	}
-	g.peers[peer]++
-	return &admitted{Conn: conn, out: func() {
+	a.conns++
+	return &admitted{Conn: conn, account: a, out: func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if g.peers[peer]--; g.peers[peer] == 0 {
+		if a.conns--; a.conns == 0 {
 			delete(g.peers, peer)
 		}
 	}}, nil
-}
-
-type admitted struct {
-	net.Conn
-	once sync.Once
-	out  func()
-}
-
-func (c *admitted) Close() error {
-	c.once.Do(c.out)
-	return c.Conn.Close()
 }
 
 // prune forgets addresses that have not come for a while.

@@ -132,7 +132,7 @@ func (s *site) works(edge *probe.Probe, atEdge, atHub *actor.PID, n int) {
 	for i := range n {
 		for p, conn := range map[*probe.Probe]*actor.PID{edge: atEdge, s.session: atHub} {
 			f := probe.Fish(p, func(f *messages.FrameIn) bool { return f.Conn.Equal(conn) }, 10*time.Second)
-			<-f.Credit
+			f.Taken()
 			if f.Frame.Number != uint64(i) {
 				s.t.Fatalf("frame %d came as number %d", f.Frame.Number, i)
 			}
@@ -199,7 +199,7 @@ func (s *site) raw(early bool, options ...grpc.CallOption) grpc.BidiStreamingCli
 	cfg.ServerName = "127.0.0.1"
 	cc, err := grpc.NewClient("passthrough:///"+s.addr, grpc.WithTransportCredentials(Credentials(cfg, early)), grpc.WithNoProxy())
 	must(s.t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	s.t.Cleanup(func() { cancel(); cc.Close() })
 	st, err := messages.NewLinkClient(cc).Stripe(ctx, options...)
 	must(s.t, err)
@@ -523,21 +523,26 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 		t.Errorf("the edge could read %d frames after it was given up", n)
 	}
 
-	edge, atEdge, _ := s.joined() // a hub whose session takes no credit out
+	edge, atEdge, _ := s.joined() // a hub whose session handles nothing
 	fill(atEdge)
 	if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, errSlow) {
 		t.Errorf("the edge's session hears %v", d.Err)
 	}
 	frames := 0
+	var came []*messages.FrameIn
 	probe.Fish(s.session, func(m any) bool {
-		if _, ok := m.(*messages.FrameIn); ok {
+		if f, ok := m.(*messages.FrameIn); ok {
 			frames++
+			came = append(came, f)
 		}
 		_, down := m.(*messages.StripeDown)
 		return down
 	}, 3*lastWords)
-	if frames > creditFrames*creditOctets/(64<<10) {
+	if frames > inOctets/(64<<10) {
 		t.Errorf("%d frames went to a session that takes none", frames)
+	}
+	for _, f := range came {
+		f.Taken()
 	}
 	s.works(other, atEdge2, atHub2, 10)
 }
@@ -591,7 +596,7 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 			must(t, st.Send(&messages.Frame{Number: i, Data: []*messages.Data{{Message: &messages.Message{Text: strings.Repeat("x", 1000)}}}}))
 		}
 		for range 100 {
-			<-probe.Expect[*messages.FrameIn](s.session).Credit
+			probe.Expect[*messages.FrameIn](s.session).Taken()
 		}
 		must(t, st.CloseSend())
 		probe.Expect[*messages.StripeDown](s.session)
@@ -642,7 +647,7 @@ func TestWarmConnectionsSaveTheDialling(t *testing.T) {
 		s.system.Root.Send(up.Conn, hello("manila-1"))
 		first := probe.Expect[*messages.StripeUp](s.session)
 		took := time.Since(began)
-		if warm := i < n; warm && (took < rtt/2 || took > rtt) || !warm && took < 2*rtt {
+		if warm := i < n; warm && (took < rtt/2-2*time.Millisecond || took > rtt) || !warm && took < 2*rtt {
 			t.Errorf("stripe %d: Hello is at the hub after %v", i, took)
 		}
 		if up.Stripe != i || up.Try != 7 || up.TLSAt.Before(began) || time.Since(first.TLSAt) > 5*time.Second {

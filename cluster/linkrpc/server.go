@@ -61,7 +61,7 @@ func NewServer(cfg ServerConfig) *Server {
 	s := &Server{cfg: cfg, gate: newGate()}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(guarded{cfg.TLS, s.gate, cfg.Identity, cfg.Log}),
-		grpc.InitialWindowSize(windowStream), grpc.InitialConnWindowSize(windowConn),
+		grpc.ReadBufferSize(readOctets), grpc.InitialWindowSize(windowStream), grpc.InitialConnWindowSize(windowConn),
 		grpc.ForceServerCodecV2(newCodec()), grpc.MaxRecvMsgSize(MaxFrame), grpc.MaxSendMsgSize(MaxFrame),
 		grpc.MaxConcurrentStreams(1), grpc.MaxHeaderListSize(16<<10),
 		grpc.ConnectionTimeout(handshakeTime), grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime}),
@@ -139,7 +139,12 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 		s.cfg.Log.Warn("link refused: not an edge's certificate", zap.Stringer("peer", p.Addr), zap.Error(err))
 		return status.Error(codes.PermissionDenied, "linkrpc: this certificate is not an edge's: make one with `ringway pki edge`")
 	}
-	first, err := s.firstFrame(st)
+	socket, _ := info.conn.(*admitted)
+	account := newAccount()
+	if socket != nil {
+		account = socket.account
+	}
+	first, err := s.firstFrame(st, socket, account)
 	if err != nil {
 		level := zap.WarnLevel
 		if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
@@ -159,6 +164,10 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 		named, stripe = first.Hello.Edge, first.Hello.Stripe
 	case first.Join != nil:
 		named, stripe = first.Join.Edge, first.Join.Stripe
+		if len(first.Join.Session) > 64 {
+			return refuse("protocol", "malformed join")
+		}
+		first = &messages.Frame{Join: first.Join} // it may have to wait
 	default:
 		return refuse("protocol", "the first frame must carry Hello or Join")
 	}
@@ -185,7 +194,8 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	}
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
-	c := newConn(serverStream{st, ctx}, cancel, owner)
+	c := newConn(serverStream{st, ctx}, cancel, owner, account)
+	c.socket = socket
 	root := s.cfg.System.Root
 	pid := root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return c }), "stripe")
 	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: stripe, Peer: p.Addr.String(), First: first, TLSAt: up})
@@ -203,14 +213,15 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 }
 
 // firstFrame waits a bounded time: a stream that never speaks is ended.
-func (s *Server) firstFrame(st grpc.BidiStreamingServer[messages.Frame, messages.Frame]) (*messages.Frame, error) {
+func (s *Server) firstFrame(st grpc.BidiStreamingServer[messages.Frame, messages.Frame], socket *admitted, a *account) (*messages.Frame, error) {
 	type result struct {
 		f   *messages.Frame
 		err error
 	}
 	got := make(chan result, 1)
 	go func() {
-		f, err := st.Recv()
+		f, weight, err := a.receive(st.Context(), st, socket, true)
+		a.in.Release(weight)
 		got <- result{f, err}
 	}()
 	t := time.NewTimer(s.cfg.FirstFrame)
