@@ -14,7 +14,7 @@ type Slab[T any] struct {
 
 // New returns a zero value.
 func (s *Slab[T]) New() *T {
-	const most = 16
+	const most = 64
 	if len(s.free) == 0 {
 		s.size = max(1, min(2*s.size, most))
 		s.free = make([]T, s.size)
@@ -51,7 +51,7 @@ func (t *Texts) Join(a, b, c string) string {
 
 // reserve makes room for n octets, and returns where they begin.
 func (t *Texts) reserve(n int) int {
-	const least, most = 64, 1024
+	const least, most = 64, 2048
 	if t.room.Cap()-t.room.Len() < n {
 		t.size = max(least, min(2*t.size, most))
 		t.room.Reset()
@@ -68,8 +68,8 @@ type Octets struct {
 
 // New returns n zero octets.
 func (o *Octets) New(n int) []byte {
-	const least, most = 256, 4096
-	if n > most/4 {
+	const least, most = 256, 8192
+	if n > 1024 {
 		return make([]byte, n)
 	}
 	if len(o.free) < n {

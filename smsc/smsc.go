@@ -326,7 +326,8 @@ type Protocol struct {
 	// Read returns the next packet. A *SyntaxError that is not Fatal leaves the
 	// reader behind the bad packet; any other error ends the session.
 	Read func(r *bufio.Reader) (packet any, err error)
-	// Reader returns a Read for one connection that allocates for many packets at once.
+	// Reader returns a Read for one connection that allocates for many packets at
+	// once: whoever keeps a packet, or its octets or texts, keeps its neighbours' memory.
 	Reader func() func(r *bufio.Reader) (packet any, err error)
 	// Check says what of cfg the protocol cannot do, in words for who wrote the
 	// configuration; nil: all is well. It may be nil itself: nothing to check.

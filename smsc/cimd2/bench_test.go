@@ -72,5 +72,14 @@ var benchSession = pingpong.Session{
 
 func BenchmarkMachines(b *testing.B) { pingpong.Machines(b, benchSession) }
 
-// BenchmarkLoopback is as fast as TCP with a ratio of 1.
+// BenchmarkLoopback is as fast as TCP with a ratio of 1. Seen were 0.86: 18.1 µs a
+// message beside 15.7 on a virtual machine with two cores, of which the machines
+// and codecs without a socket take 2.0 (BenchmarkMachines), and what the system
+// calls between have driven out of the processor's caches the rest. 0.9 would be 1.75.
+//
+// What takes the time is the protocol's form: the text, of 154 septets, is looked
+// through for escapes and copied when it is written and when it is read, each packet
+// is searched for its ends, TABs and octets that it may not hold, and summed, all
+// values are strings, the SMSC checks each parameter by its rule, and keeps requests
+// and responses for repetition. No step allocates on its own.
 func BenchmarkLoopback(b *testing.B) { pingpong.Loopback(b, benchSession) }

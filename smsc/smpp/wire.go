@@ -94,13 +94,19 @@ func (w *wire) text(v *string, size int, s Status, name string) {
 		return
 	}
 	if w.writing {
-		if strings.IndexByte(*v, 0) >= 0 {
+		if *v == "" { // most are
+			w.b = append(w.b, 0)
+		} else if strings.IndexByte(*v, 0) >= 0 {
 			w.fail(s, "%s contains a NUL", name)
 		} else if len(*v) >= size {
 			w.fail(s, "%s has %d octets, the most is %d", name, len(*v), size-1)
 		} else {
 			w.b = append(append(w.b, *v...), 0)
 		}
+		return
+	}
+	if w.off < len(w.b) && w.b[w.off] == 0 { // most are empty
+		w.off++
 		return
 	}
 	n := bytes.IndexByte(w.b[w.off:], 0)
