@@ -1,7 +1,6 @@
 package pgstore
 
 import (
-	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -100,7 +99,7 @@ func (c *cutter) serve(client net.Conn) {
 			c.after.Add(1)
 			swallow.Store(true)
 		}
-		if _, err := server.Write(b[:n]); err != nil && err != io.EOF {
+		if _, err := server.Write(b[:n]); err != nil {
 			return
 		}
 	}

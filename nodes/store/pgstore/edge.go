@@ -54,7 +54,7 @@ type upSlot struct {
 
 func newRings(s *Store, edge string, epoch uint64) *rings {
 	r := &rings{s: s, edge: edge, epoch: epoch, wake: func() {}}
-	r.lane = &lane{s: s, name: s.laneName(fmt.Sprint("rings/", edge, "/", epoch)), rings: r, spacing: ringSpacing}
+	r.lane = &lane{s: s, name: s.laneName(fmt.Sprint("rings/", edge, "/", epoch)), rings: r, spacing: ringSpacing, shard: s.shard(userLanes)}
 	r.unload()
 	return r
 }

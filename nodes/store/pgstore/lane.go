@@ -62,7 +62,8 @@ type lane struct {
 	name    string // of its marker: no other lane of any hub has it
 	rings   *rings // nil: users'
 	spacing time.Duration
-	most    int // 0: no limit
+	most    int   // 0: no limit
+	shard   int16 // of queue_counts: lanes of one hub do not wait for each other's row
 
 	mu      sync.Mutex
 	running bool
@@ -103,7 +104,10 @@ func (l *lane) run() {
 	defer l.s.running.Done()
 	for {
 		if wait := l.spacing - time.Since(l.begun); wait > 0 {
-			time.Sleep(wait)
+			select {
+			case <-time.After(wait):
+			case <-l.s.ctx.Done():
+			}
 		}
 		l.mu.Lock()
 		n := min(len(l.waiting), maxGroup)
@@ -231,7 +235,7 @@ func (l *lane) attempt(ops []*op, last *tx) (*tx, error) {
 		return last, fmt.Errorf("connecting: %w", err)
 	}
 	defer conn.Release() // ends the connection if it is in a transaction
-	t := newTx(l.s, l.rings)
+	t := newTx(l.s, l.rings, l.shard)
 
 	committed, fence := false, error(nil)
 	b := &pgx.Batch{}

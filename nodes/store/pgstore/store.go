@@ -92,7 +92,6 @@ type Store struct {
 	log  *zap.Logger
 
 	users    []*lane
-	shard    int16  // of queue_counts
 	settings string // statement that makes settings of a transaction
 	once     string // random: no marker of an earlier run is taken for one of this
 
@@ -103,6 +102,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	closing bool
+	idle    chan struct{} // closed once closing and nothing is written any more
 	changed func([]string)
 	claimed map[string]*rings // by edge: the last claim
 	lanes   map[*lane]bool    // that write
@@ -148,13 +148,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: opts, pool: pool, log: opts.Logger,
-		changed: func([]string) {}, claimed: map[string]*rings{}, lanes: map[*lane]bool{},
+		changed: func([]string) {}, claimed: map[string]*rings{}, lanes: map[*lane]bool{}, idle: make(chan struct{}),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.once, s.settings = rand.Text(), settings
-	s.shard = int16(hashOf(opts.Node) % countShards)
 	for i := range userLanes {
-		s.users = append(s.users, &lane{s: s, name: s.laneName(fmt.Sprint("users/", i)), spacing: callSpacing, most: maxWaiting})
+		s.users = append(s.users, &lane{s: s, name: s.laneName(fmt.Sprint("users/", i)), spacing: callSpacing, most: maxWaiting, shard: s.shard(i)})
 	}
 	s.running.Go(s.poll)
 	s.running.Go(s.expire)
@@ -227,24 +226,21 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	closing := s.closing
 	s.closing = true
+	if !closing && len(s.lanes) == 0 {
+		close(s.idle)
+	}
 	s.mu.Unlock()
 	if closing {
 		return nil
 	}
-	deadline := time.Now().Add(patience)
-	for time.Now().Before(deadline) && s.writing() {
-		time.Sleep(time.Millisecond)
+	select {
+	case <-s.idle:
+	case <-time.After(patience):
 	}
 	s.stop()
 	s.running.Wait()
 	s.pool.Close()
 	return nil
-}
-
-func (s *Store) writing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.lanes) > 0
 }
 
 // start and ended keep the list of lanes that write.
@@ -263,6 +259,9 @@ func (s *Store) ended(l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.lanes, l)
+	if s.closing && len(s.lanes) == 0 {
+		close(s.idle)
+	}
 }
 
 // Watch implements journal.Hub. It tells of what this store has written; what other
@@ -317,6 +316,12 @@ func (s *Store) laneName(of string) string {
 }
 
 func (s *Store) lane(key string) *lane { return s.users[hashOf(key)%userLanes] }
+
+// shard is the one of queue_counts that a lane adds to: users' lanes are the first
+// userLanes, those of rings, of which each edge has one, come next.
+func (s *Store) shard(lane int) int16 {
+	return int16((hashOf(s.opts.Node) + uint32(lane)) % countShards)
+}
 
 func hashOf(s string) uint32 {
 	h := fnv.New32a()

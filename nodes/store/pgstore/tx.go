@@ -18,6 +18,7 @@ import (
 type tx struct {
 	s     *Store
 	rings *rings // nil: users'
+	shard int16  // of queue_counts
 	now   time.Time
 	err   error
 
@@ -98,9 +99,9 @@ type user struct {
 	grown      bool
 }
 
-func newTx(s *Store, r *rings) *tx {
+func newTx(s *Store, r *rings, shard int16) *tx {
 	return &tx{
-		s: s, rings: r, now: s.opts.Now(),
+		s: s, rings: r, shard: shard, now: s.opts.Now(),
 		ids: map[string]bool{}, asked: map[pair]bool{}, names: map[string]bool{}, handsets: map[pair]bool{}, lengths: map[string]bool{},
 		found: map[string]*message{}, refs: map[pair]*message{}, accounts: map[string]bool{}, users: map[string]*user{},
 		talks: map[pair]map[string]journal.Conversation{}, waiting: map[string]int64{}, read: map[string]bool{},
@@ -180,8 +181,9 @@ func (t *tx) queueReads(b *pgx.Batch, ops []*op) {
 		for r := range t.asked {
 			senders, refs = append(senders, column(r.a)), append(refs, column(r.b))
 		}
+		// LATERAL with LIMIT: planned while the table is small, a join would read all of it.
 		each(b.Queue(`SELECT `+messageColumns+` FROM unnest($1::text[], $2::text[]) AS a (sender, ref)
-			JOIN messages m ON m.sender = a.sender AND m.ref = a.ref AND m.ref <> ''`, senders, refs), func(row pgx.Rows) error {
+			CROSS JOIN LATERAL (SELECT * FROM messages WHERE sender = a.sender AND ref = a.ref AND ref <> '' LIMIT 1) AS m`, senders, refs), func(row pgx.Rows) error {
 			m, err := scanMessage(row)
 			if err == nil {
 				t.refs[pair{m.Message.From, m.Ref}] = m
@@ -591,12 +593,12 @@ func (t *tx) writeQueue(b *pgx.Batch) {
 	if len(headEdges) > 0 {
 		b.Queue(`INSERT INTO queue (edge, class, n, id) SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bytea[])`, headEdges, headClasses, numbers, headIDs)
 	}
-	if n := len(t.gone); n > 0 {
-		classes, numbers := make([]int16, 0, n), make([]int64, 0, n)
-		for at := range t.gone {
-			classes, numbers = append(classes, at.class), append(numbers, at.n)
-		}
-		b.Queue(`DELETE FROM queue q USING unnest($2::smallint[], $3::bigint[]) AS a (class, n) WHERE q.edge = $1 AND q.class = a.class AND q.n = a.n`, column(t.rings.edge), classes, numbers)
+	gone := map[int16][]int64{}
+	for at := range t.gone {
+		gone[at.class] = append(gone[at.class], at.n)
+	}
+	for class, numbers := range gone { // no join, which might read the whole queue
+		b.Queue(`DELETE FROM queue WHERE edge = $1 AND class = $2 AND n = ANY($3)`, column(t.rings.edge), class, numbers)
 	}
 	if n := len(t.counts); n > 0 {
 		edges, deltas := make([]string, 0, n), make([]int64, 0, n)
@@ -607,7 +609,7 @@ func (t *tx) writeQueue(b *pgx.Batch) {
 		}
 		if len(edges) > 0 {
 			b.Queue(`INSERT INTO queue_counts AS q (edge, shard, n) SELECT edge, $3::smallint, n FROM unnest($1::text[], $2::bigint[]) AS a (edge, n)
-				ORDER BY edge ON CONFLICT (edge, shard) DO UPDATE SET n = q.n + excluded.n`, edges, deltas, t.s.shard)
+				ORDER BY edge ON CONFLICT (edge, shard) DO UPDATE SET n = q.n + excluded.n`, edges, deltas, t.shard)
 		}
 	}
 }
