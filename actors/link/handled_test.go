@@ -96,7 +96,7 @@ func TestFloodStaysInItsBounds(t *testing.T) {
 				}
 				synctest.Wait()
 				t.Logf("%d frames of %d entries: at most %d kB more", frames, entries, most>>10)
-				if most > 4<<20 {
+				if most > 800<<10 {
 					t.Errorf("the heap grew by %d kB", most>>10)
 				}
 				if len(waiting) != 0 {

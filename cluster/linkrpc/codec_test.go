@@ -23,7 +23,10 @@ func repeat(field protowire.Number, value []byte) []byte {
 func spent(frame []byte) (octets uint64, err error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err = newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(frame)}, &messages.Frame{})
+	raw := &rawFrame{}
+	if err = newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(frame)}, raw); err == nil {
+		err = proto.Unmarshal(raw.octets, &messages.Frame{})
+	}
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc, err
 }

@@ -141,8 +141,12 @@ func TestSmallPiecesAreBounded(t *testing.T) {
 func openStream(n int) []byte {
 	var headers []byte
 	for _, h := range [][2]string{
-		{":method", "POST"}, {":scheme", "https"}, {":path", messages.Link_Stripe_FullMethodName}, {":authority", "x"},
-		{"content-type", "application/grpc"}, {"te", "trailers"},
+		{":method", "POST"},
+		{":scheme", "https"},
+		{":path", messages.Link_Stripe_FullMethodName},
+		{":authority", "x"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
 	} {
 		headers = append(headers, 0, byte(len(h[0])))
 		headers = append(headers, h[0]...)
