@@ -68,7 +68,7 @@ func TestCorpus(t *testing.T) {
 			for i, text := range texts {
 				f.up((i*7)%len(f.handsets), text)
 			}
-			limit := 20*time.Second + time.Duration(len(texts))*10*time.Millisecond
+			limit := 20*time.Second + time.Duration(len(texts))*40*time.Millisecond
 			f.settle(limit)
 			took := time.Since(begin)
 			f.check()
