@@ -1,9 +1,12 @@
 package pgstore
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/ringway-im/ringway/actors/journal"
@@ -31,5 +34,39 @@ func TestConformance(t *testing.T) {
 	server := pgtest.Shared(t)
 	conformance.Run(t, func(t *testing.T) journal.Hub {
 		return open(t, Options{DSN: server.Database(t), KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents})
+	})
+}
+
+// TestConformanceElsewhere runs the suite on a server that is there already, through
+// a pool or of another make: RINGWAY_TEST_DSN is its DSN as keywords and values.
+func TestConformanceElsewhere(t *testing.T) {
+	dsn := os.Getenv("RINGWAY_TEST_DSN")
+	if dsn == "" {
+		t.Skip("RINGWAY_TEST_DSN is not set: \"host=... user=... dbname=postgres\", of a user who may create databases")
+	}
+	made := 0
+	conformance.Run(t, func(t *testing.T) journal.Hub {
+		conn, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(context.Background()) }()
+		made++
+		name := fmt.Sprintf("ringway_test_%d_%d", os.Getpid(), made)
+		if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8'"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { // FORCE: a pool keeps its connections
+			conn, err := pgx.Connect(context.Background(), dsn)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			if _, err := conn.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+				t.Logf("left behind: %v", err)
+			}
+		})
+		return open(t, Options{DSN: dsn + " dbname=" + name, KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents})
 	})
 }
