@@ -277,7 +277,8 @@ func (b *border) lie(t *testing.T, n int) *liar {
 		first := &messages.Frame{Join: &messages.Join{Edge: "cebu-1", Session: l.session, Stripe: uint32(i)}}
 		if i == 0 {
 			view := &messages.View{Slots: 255}
-			first = &messages.Frame{Hello: &messages.Hello{Edge: "cebu-1", Version: 1, Session: l.session, Instance: []byte("the liar's"), Down: view, Up: view, Stripes: uint32(n)}}
+			up := &messages.View{Slots: 255, LastRetrieved: 1, LastSent: 1, Held: []*messages.SlotView{{Sequence: 1, Id: make([]byte, 16), Flags: 3}}} // the one that it doubles
+			first = &messages.Frame{Hello: &messages.Hello{Edge: "cebu-1", Version: 1, Session: l.session, Instance: []byte("the liar's"), Down: view, Up: up, Stripes: uint32(n)}}
 		}
 		if err := st.Send(first); err != nil {
 			t.Fatal(err)
