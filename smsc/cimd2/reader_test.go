@@ -3,6 +3,7 @@ package cimd2
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -38,7 +39,7 @@ func TestReaderKeepsPackets(t *testing.T) {
 	var got []*Packet
 	for {
 		p, err := read(r)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package smpp
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -32,7 +33,7 @@ func TestReaderKeepsPackets(t *testing.T) {
 	var got []PDU
 	for {
 		p, err := read(r)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
