@@ -593,12 +593,13 @@ func (t *tx) writeQueue(b *pgx.Batch) {
 	if len(headEdges) > 0 {
 		b.Queue(`INSERT INTO queue (edge, class, n, id) SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bytea[])`, headEdges, headClasses, numbers, headIDs)
 	}
-	gone := map[int16][]int64{}
-	for at := range t.gone {
-		gone[at.class] = append(gone[at.class], at.n)
-	}
-	for class, numbers := range gone { // no join, which might read the whole queue
-		b.Queue(`DELETE FROM queue WHERE edge = $1 AND class = $2 AND n = ANY($3)`, column(t.rings.edge), class, numbers)
+	if n := len(t.gone); n > 0 {
+		edges, classes, numbers := make([]string, 0, n), make([]int16, 0, n), make([]int64, 0, n)
+		for at := range t.gone {
+			edges, classes, numbers = append(edges, column(t.rings.edge)), append(classes, at.class), append(numbers, at.n)
+		}
+		// The edge with each: given once, the whole of its queue would be read.
+		b.Queue(`DELETE FROM queue q USING unnest($1::text[], $2::smallint[], $3::bigint[]) AS a (edge, class, n) WHERE q.edge = a.edge AND q.class = a.class AND q.n = a.n`, edges, classes, numbers)
 	}
 	if n := len(t.counts); n > 0 {
 		edges, deltas := make([]string, 0, n), make([]int64, 0, n)
