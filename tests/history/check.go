@@ -342,13 +342,10 @@ func (c *Checker) pointers(r *Record) {
 	// What a process knew only in memory it may lose: a sender what was sent and
 	// confirmed; a receiver everything, since it forgets what was released out of
 	// order for good and learns it anew from the sender.
-	// In one life a resynchronisation takes back what was confirmed, where the receiver
-	// does not say that it has it: a Hello may be older than the confirmation.
 	same := r.Life == last.life
 	for i, name := range [4]string{"retrieved", "sent", "confirmed", "processed"} {
 		durable := r.Role == "sender" && (i == 0 || i == 3)
-		takenBack := r.Role == "sender" && i == 2
-		if p[i] < last.p[i] && (durable || same && !takenBack) {
+		if p[i] < last.p[i] && (same || durable) {
 			c.violate(BadPointers, "%s: %s was %d before", here, name, last.p[i])
 		}
 	}
