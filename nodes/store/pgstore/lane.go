@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -186,8 +187,11 @@ func (l *lane) commit(ops []*op) {
 		case clash:
 			clashes++
 		case errors.Is(err, journal.ErrFenced) || lasting(err) && len(ops) == 1:
-			if !refusal(err) {
+			switch {
+			case !refusal(err):
 				l.s.log.Error("a write is refused by the database", zap.String("lane", l.name), zap.Error(err))
+			case errors.Is(err, journal.ErrFenced) && slices.ContainsFunc(ops, func(o *op) bool { return o.until.IsZero() }): // who only reads does not wait for ever
+				l.s.log.Info("writes for rings that are another's now are refused", zap.Int("writes", len(ops)), zap.Error(err))
 			}
 			for _, o := range ops {
 				o.answer(err)
