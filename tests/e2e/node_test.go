@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ringway-im/ringway/tests/port"
 )
 
 var built struct {
@@ -217,19 +217,10 @@ func command(t testing.TB, args ...string) (status int, said string) {
 	return status, string(output)
 }
 
-// address finds a free port below those that the system gives to clients: it
-// must stay free while a node is away.
+// address is one that nobody else takes, also while a node is away.
 func address(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		at := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		if l, err := net.Listen("tcp", at); err == nil {
-			_ = l.Close()
-			return at
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return port.Address(t)
 }
 
 // site is a folder with configuration and certificates for a hub and its edges,

@@ -13,7 +13,8 @@ func attributes(as *syscall.Credential) *syscall.SysProcAttr {
 
 // keep starts the server and waits for it, on a thread that lives as long: Linux
 // sends the death signal when the starting thread ends.
-func (s *Server) keep(c *exec.Cmd, started chan<- error) {
+func (s *Server) keep(c *exec.Cmd, started chan<- error, ended chan<- struct{}) {
+	defer close(ended)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := c.Start()

@@ -12,7 +12,8 @@ func attributes(as *syscall.Credential) *syscall.SysProcAttr {
 }
 
 // keep starts the server and waits for it.
-func (s *Server) keep(c *exec.Cmd, started chan<- error) {
+func (s *Server) keep(c *exec.Cmd, started chan<- error, ended chan<- struct{}) {
+	defer close(ended)
 	err := c.Start()
 	started <- err
 	if err == nil {

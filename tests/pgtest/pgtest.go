@@ -1,15 +1,15 @@
 //go:build unix
 
 // Package pgtest runs a PostgreSQL server of its own for tests: in a temporary
-// directory, on a free port of the loopback address, with fsync on, until the test
-// program ends. Each test has a database of its own.
+// directory, on a port of its own of the loopback address, with fsync on, until the
+// test program ends. Each test has a database of its own.
 package pgtest
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -26,6 +26,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ringway-im/ringway/tests/need"
+	"github.com/ringway-im/ringway/tests/port"
 )
 
 // Server is a PostgreSQL server.
@@ -34,9 +35,9 @@ type Server struct {
 	port     int
 	as       *syscall.Credential // nil: this user
 
-	mu   sync.Mutex
-	proc *exec.Cmd
-	log  *bytes.Buffer
+	mu    sync.Mutex
+	proc  *exec.Cmd     // nil: it is stopped
+	ended chan struct{} // closed when proc has
 }
 
 var (
@@ -122,16 +123,33 @@ func start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	init := s.command("initdb", "--pgdata", s.data(), "--username", "ringway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	if out, err := init.CombinedOutput(); err != nil {
+	if out, err := s.initdb().CombinedOutput(); err != nil {
 		s.remove()
 		return nil, fmt.Errorf("pgtest: initdb: %w: %s", err, out)
 	}
-	if err := s.Start(); err != nil {
+	if err := s.begin(); err != nil {
 		s.remove()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Server) initdb() *exec.Cmd {
+	return s.command("initdb", "--pgdata", s.data(), "--username", "ringway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+}
+
+// begin starts the server for the first time: nobody knows its port yet, so that it can
+// have another one if some other program was faster.
+func (s *Server) begin() error {
+	for try := 1; ; try++ {
+		err := s.Start()
+		if !errors.Is(err, errEnded) || try == 5 {
+			return err
+		}
+		if s.port, err = port.Free(); err != nil {
+			return fmt.Errorf("pgtest: %w", err)
+		}
+	}
 }
 
 // place is a folder, a port and a user for a server that is yet to be made.
@@ -159,12 +177,10 @@ func place() (s *Server, err error) {
 			return nil, fmt.Errorf("pgtest: %w", err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if s.port, err = port.Free(); err != nil {
 		return nil, fmt.Errorf("pgtest: %w", err)
 	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	return s, l.Close()
+	return s, nil
 }
 
 // Standby makes a synchronous standby: from now on each commit of s waits until the
@@ -180,7 +196,7 @@ func (s *Server) Standby(t testing.TB) *Server {
 	if out, err := b.command("pg_basebackup", "--pgdata", b.data(), "--dbname", from, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync").CombinedOutput(); err != nil {
 		t.Fatalf("pgtest: pg_basebackup: %v: %s", err, out)
 	}
-	if err := b.Start(); err != nil {
+	if err := b.begin(); err != nil {
 		t.Fatal(err)
 	}
 	s.exec(t, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
@@ -227,6 +243,9 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return c
 }
 
+// errEnded: the server did not stay, for want of its port, say.
+var errEnded = errors.New("pgtest: the server has ended")
+
 // Start starts the server after Stop and waits until it answers.
 func (s *Server) Start() error {
 	s.mu.Lock()
@@ -234,31 +253,51 @@ func (s *Server) Start() error {
 	if s.proc != nil {
 		return nil
 	}
-	s.log = &bytes.Buffer{}
+	log := &bytes.Buffer{}
 	c := s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200",
 		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "shared_buffers=128MB", "-c", "max_wal_size=1GB", "-c", "log_min_messages=warning")
-	c.Stderr = s.log
-	started := make(chan error, 1)
-	go s.keep(c, started)
+	c.Stderr = log
+	started, ended := make(chan error, 1), make(chan struct{})
+	go s.keep(c, started, ended)
 	if err := <-started; err != nil {
 		return fmt.Errorf("pgtest: starting the server: %w", err)
 	}
-	s.proc = c
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		conn, err := pgx.Connect(ctx, s.dsn("postgres"))
+	s.proc, s.ended = c, ended
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		err := s.answers()
 		if err == nil {
-			_ = conn.Close(ctx)
-			cancel()
 			return nil
 		}
-		cancel()
+		select {
+		case <-ended:
+			s.proc = nil
+			return fmt.Errorf("%w: %s", errEnded, log)
+		case <-time.After(20 * time.Millisecond):
+		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("pgtest: the server does not answer: %w", err)
 		}
-		<-time.After(20 * time.Millisecond)
 	}
+}
+
+// answers: it is this server that does, and no other one at its port.
+func (s *Server) answers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var dir string
+	if err := conn.QueryRow(ctx, "SHOW data_directory").Scan(&dir); err != nil {
+		return err
+	}
+	if dir != s.data() {
+		return fmt.Errorf("pgtest: at port %d is the server of %s", s.port, dir)
+	}
+	return nil
 }
 
 // Stop has the server drop everything at once, as if it had crashed.
@@ -274,9 +313,7 @@ func (s *Server) end(signal syscall.Signal) {
 		return
 	}
 	_ = s.proc.Process.Signal(signal)
-	for s.proc.Process.Signal(syscall.Signal(0)) == nil {
-		<-time.After(5 * time.Millisecond)
-	}
+	<-s.ended
 	s.proc = nil
 }
 
