@@ -6,11 +6,11 @@
 // form is the syntax of a text (see forms in check.go; a path is made relative
 // to the file's folder). What concerns several keys is in check.go.
 //
-// Each key that is not inside a list of structures can also be set by an
-// environment variable: RINGWAY_LINK_TLS_CERT is link.tls.cert,
-// RINGWAY_CLUSTER_JOIN=a:1,b:2 a list. It goes before the file; an empty one
-// counts as absent. The files of edges that run inside a hub (local) do not look
-// at the environment, which is the hub's.
+// Each key can also be set by an environment variable: RINGWAY_LINK_TLS_CERT is
+// link.tls.cert, RINGWAY_CLUSTER_JOIN=a:1,b:2 a list, RINGWAY_EDGES_0_ID
+// edges[0].id. It goes before the file; an empty one counts as absent. The files
+// of edges that run inside a hub (local) do not look at the environment, which
+// is the hub's.
 package config
 
 import "time"

@@ -151,6 +151,88 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestEntriesFromTheEnvironment(t *testing.T) {
+	for name, value := range map[string]string{
+		"RINGWAY_EDGES_0_NUMBER":               "63918000", // over the file's
+		"RINGWAY_EDGES_0_PREFIXES":             "+63915, +63916",
+		"RINGWAY_EDGES_0_RING_SLOTS":           "7",
+		"RINGWAY_EDGES_0_SUFFIX_DIGITS":        "", // as if absent
+		"RINGWAY_EDGES_1_ID":                   "cebu-1",
+		"RINGWAY_EDGES_1_PREFIXES":             "+63922",
+		"RINGWAY_EDGES_1_NUMBER":               "63922000",
+		"RINGWAY_EDGES_7_ID":                   "",
+		"RINGWAY_SMSC_BINDS_0_PASSWORD":        "hidden",
+		"RINGWAY_SMSC_BINDS_1_ADDRESS":         "smsc:1",
+		"RINGWAY_SMSC_BINDS_1_USER":            "second",
+		"RINGWAY_SMSC_BINDS_1_PASSWORD":        "pw",
+		"RINGWAY_SMSC_BINDS_1_SESSIONS":        "3",
+		"RINGWAY_SMSC_BINDS_1_TLS_CA":          "",
+		"RINGWAY_SMSC_BINDS_2_USER":            "third",
+		"RINGWAY_SMSC_BINDS_2_PASSWORD":        "pw",
+		"RINGWAY_SMSC_BINDS_2_ADDRESS":         "smsc:2",
+		"RINGWAY_SMSC_BINDS_2_TLS_SERVER_NAME": "smsc.example",
+	} {
+		t.Setenv(name, value)
+	}
+	h, err := config.LoadHub(write(t, t.TempDir(), "hub.yaml", hubYAML))
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := config.Queue{MaxMessages: 10_000_000}
+	want := []config.HubEdge{
+		{ID: "manila-1", Prefixes: []string{"+63915", "+63916"}, Number: "63918000", SuffixDigits: 2, Ring: config.Ring{Slots: 7}, Queue: config.Queue{MaxMessages: 5}},
+		{ID: "cebu-1", Prefixes: []string{"+63922"}, Number: "63922000", Ring: config.Ring{Slots: 255}, Queue: queue},
+	}
+	if !reflect.DeepEqual(h.Edges, want) {
+		t.Errorf("edges: %+v, want %+v", h.Edges, want)
+	}
+	e, err := config.LoadEdge(write(t, t.TempDir(), "edge.yaml", edgeYAML))
+	if err != nil {
+		t.Fatal(err)
+	}
+	binds := []config.Bind{
+		{Address: "127.0.0.1:9971", User: "ringway", Password: "hidden", Sessions: 1, Mode: "transceiver"},
+		{Address: "smsc:1", User: "second", Password: "pw", Sessions: 3, Mode: "transceiver"},
+		{Address: "smsc:2", User: "third", Password: "pw", Sessions: 1, Mode: "transceiver", TLS: &config.BindTLS{ServerName: "smsc.example"}},
+	}
+	if !reflect.DeepEqual(e.SMSC.Binds, binds) {
+		t.Errorf("binds: %+v, want %+v", e.SMSC.Binds, binds)
+	}
+
+	// All of a hub's edges, or an edge's binds, may come from there.
+	t.Setenv("RINGWAY_EDGES_0_ID", "manila-1")
+	file := hubYAML[:strings.Index(hubYAML, "edges:")]
+	if h, err := config.LoadHub(write(t, t.TempDir(), "hub.yaml", file)); err != nil || len(h.Edges) != 2 || h.Edges[0].SuffixDigits != 0 {
+		t.Errorf("%+v: %v", h, err)
+	}
+}
+
+func TestMistakesInEntriesFromTheEnvironment(t *testing.T) {
+	for _, tt := range []struct{ name, value, want string }{
+		{"RINGWAY_EDGES_0_RING_SLOTS", "many", `RINGWAY_EDGES_0_RING_SLOTS: edges[0].ring.slots: "many" is no whole number`},
+		{"RINGWAY_EDGES_0_RING_SLOTS", "0", "RINGWAY_EDGES_0_RING_SLOTS: edges[0].ring.slots: 0 is out of range"},
+		{"RINGWAY_EDGES_0_PREFIXES", "+63917,63", `RINGWAY_EDGES_0_PREFIXES: edges[0].prefixes[1]: "63" is no prefix`},
+		{"RINGWAY_EDGES_1_ID", "cebu-1", "RINGWAY_EDGES_1_ID: edges[1].prefixes: missing; list the numbers"},
+		{"RINGWAY_EDGES_2_ID", "cebu-1", "RINGWAY_EDGES_2_ID: edges[2]: there is no edges[1] before it; the next entry is RINGWAY_EDGES_1_...: leave no number out"},
+		{"RINGWAY_EDGES_99999999999999999999_ID", "x", `"99999999999999999999" is no number of an entry`},
+		{"RINGWAY_EDGES_ID", "cebu-1", `RINGWAY_EDGES_ID: edges: "ID" is no number of an entry; count from 0, as in RINGWAY_EDGES_0_ID`},
+		{"RINGWAY_EDGES_01_ID", "cebu-1", `"01" is no number of an entry`},
+		{"RINGWAY_EDGES_-1_ID", "cebu-1", `"-1" is no number of an entry`},
+		{"RINGWAY_EDGES_0_RING_SLOT", "7", `RINGWAY_EDGES_0_RING_SLOT: edges[0]: unknown key "RING_SLOT"; did you mean RING_SLOTS?`},
+		{"RINGWAY_EDGES_0_RING", "7", `unknown key "RING"`},
+		{"RINGWAY_EDGES_0", "x", `unknown key`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(tt.name, tt.value)
+			_, err := config.LoadHub(write(t, t.TempDir(), "hub.yaml", hubYAML))
+			var e *config.Error
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), "environment variable "+tt.name) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
 // Each change to a good file must be refused with this line.
 func TestMistakes(t *testing.T) {
 	tests := []struct {
@@ -295,6 +377,9 @@ func TestQuirks(t *testing.T) {
 		{"latin1", "cimd2", "  profile: latin1", change(func(q *config.Quirks) { q.Alphabet = "latin1" })},
 		{"packed", "smpp", "  profile: packed", change(func(q *config.Quirks) { q.Packed = true })},
 		{"hex_ids", "smpp", "  profile: hex_ids", change(func(q *config.Quirks) { q.ReceiptIDs = "hex_to_decimal" })},
+		{"cimd2", "cimd2", "  quirks: {no_checksum: true, require_checksum: true, negative_delivers: true, trailing_at: true, cedilla: true}", change(func(q *config.Quirks) {
+			q.NoChecksum, q.RequireChecksum, q.NegativeDelivers, q.TrailingAt, q.Cedilla = true, true, true, true, true
+		})},
 		{"single keys", "smpp", `  quirks:
     receipt_ids: decimal_to_hex
     long_texts: udh16
@@ -341,6 +426,9 @@ func TestSMSCRefused(t *testing.T) {
 		{"smpp", "  quirks: {fates: {ESME_RSYSERR: temporary}}", "smsc.quirks.fates.ESME_RSYSERR", "write the number"},
 		{"smpp", "  quirks: {fates: [0x45]}", "smsc.quirks.fates", "{a: b}"},
 		{"smpp", "  quirks: {no_checksum: true}", "smsc.quirks.no_checksum", "is for cimd2"},
+		{"smpp", "  quirks: {require_checksum: true}", "smsc.quirks.require_checksum", "is for cimd2"},
+		{"smpp", "  quirks: {negative_delivers: true}", "smsc.quirks.negative_delivers", "is for cimd2"},
+		{"smpp", "  quirks: {cedilla: true, alphabet: latin1}", "smsc.quirks.cedilla", "belongs to alphabet: gsm"},
 		{"cimd2", "  quirks: {packed: true}", "smsc.quirks.packed", "is for smpp"},
 		{"cimd2", "  quirks: {long_texts: sar}", "smsc.quirks.long_texts", "is for smpp"},
 		{"smpp", "  quirks: {long_texts: sar, no_tlvs: true}", "smsc.quirks.long_texts", "no_tlvs"},

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +49,7 @@ func (e *Error) Error() string {
 // joins an [*Error] for each mistake.
 func LoadHub(file string) (*Hub, error) {
 	h := new(Hub)
-	l := load(file, h, os.LookupEnv)
+	l := load(file, h, os.Environ())
 	if len(l.errs) == 0 { // else what follows would report the same again
 		l.checkHub(h)
 	}
@@ -61,7 +63,7 @@ func LoadHub(file string) (*Hub, error) {
 // error joins an [*Error] for each mistake.
 func LoadEdge(file string) (*Edge, error) {
 	e := new(Edge)
-	l := load(file, e, os.LookupEnv)
+	l := load(file, e, os.Environ())
 	if len(l.errs) == 0 {
 		l.checkEdge(e)
 		l.checkDialling(e)
@@ -76,7 +78,7 @@ func LoadEdge(file string) (*Edge, error) {
 // and does not look at the environment.
 func loadLocal(file string) (*Edge, []*Error) {
 	e := new(Edge)
-	l := load(file, e, func(string) (string, bool) { return "", false })
+	l := load(file, e, nil)
 	if len(l.errs) == 0 {
 		l.checkEdge(e)
 	}
@@ -85,15 +87,21 @@ func loadLocal(file string) (*Edge, []*Error) {
 
 // loader fills one structure and remembers where each key came from.
 type loader struct {
-	file   string
-	lines  map[string]int    // key to line
-	vars   map[string]string // key to environment variable
-	lookup func(string) (string, bool)
-	errs   []*Error
+	file  string
+	lines map[string]int    // key to line
+	vars  map[string]string // key to environment variable
+	env   map[string]string // variables that are not empty
+	errs  []*Error
 }
 
-func load(file string, into any, lookup func(string) (string, bool)) *loader {
-	l := &loader{file: file, lines: map[string]int{}, vars: map[string]string{}, lookup: lookup}
+// load reads the file, and the environment (NAME=value) over it.
+func load(file string, into any, environ []string) *loader {
+	l := &loader{file: file, lines: map[string]int{}, vars: map[string]string{}, env: map[string]string{}}
+	for _, variable := range environ {
+		if name, value, _ := strings.Cut(variable, "="); value != "" {
+			l.env[name] = value
+		}
+	}
 	v := reflect.ValueOf(into).Elem()
 	setDefaults(v)
 	raw, err := os.ReadFile(file)
@@ -116,21 +124,23 @@ func load(file string, into any, lookup func(string) (string, bool)) *loader {
 // fail notes a mistake at a key, where the key or else what encloses it stands.
 func (l *loader) fail(key, problem, remedy string) {
 	e := &Error{File: l.file, Key: key, Problem: problem, Remedy: remedy}
-	if name, ok := l.vars[key]; ok {
-		e.File = "environment variable " + name
-	} else {
-		for at := key; at != ""; at = enclosing(at) {
-			if line, ok := l.lines[at]; ok {
-				e.Line = line
-				break
-			}
+	for at := key; at != ""; at = enclosing(at) {
+		if name, ok := l.vars[at]; ok {
+			e.File = ofVariable + name
+			break
 		}
-		if e.Line == 0 && key != "" {
-			e.Line = 1
+		if line, ok := l.lines[at]; ok {
+			e.Line = line
+			break
 		}
+	}
+	if e.Line == 0 && key != "" && e.File == l.file {
+		e.Line = 1
 	}
 	l.errs = append(l.errs, e)
 }
+
+const ofVariable = "environment variable "
 
 func (l *loader) err() error {
 	errs := make([]error, len(l.errs))
@@ -348,11 +358,12 @@ func (l *loader) environment(v reflect.Value, key string) {
 			l.environmentOptional(field, at)
 			continue
 		case field.Kind() == reflect.Slice && field.Type().Elem().Kind() == reflect.Struct:
+			l.environmentList(field, at)
 			continue
 		}
 		name := variable(at)
-		text, ok := l.lookup(name)
-		if !ok || text == "" {
+		text, ok := l.env[name]
+		if !ok {
 			continue
 		}
 		l.vars[at] = name
@@ -396,8 +407,68 @@ func (l *loader) environmentOptional(p reflect.Value, key string) {
 	}
 }
 
+// environmentList sets keys of a list's entries, each named by its number from 0 on as in
+// RINGWAY_EDGES_0_ID, and puts new entries behind those of the file.
+func (l *loader) environmentList(list reflect.Value, key string) {
+	prefix := variable(key) + "_"
+	entries := map[int][]string{} // names by number
+	for _, name := range slices.Sorted(maps.Keys(l.env)) {
+		rest, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		digits, _, _ := strings.Cut(rest, "_")
+		i, err := strconv.Atoi(digits)
+		if err != nil || strconv.Itoa(i) != digits || i < 0 { // 01, +1
+			l.failVariable(name, key, fmt.Sprintf("%q is no number of an entry", digits), fmt.Sprintf("count from 0, as in %s0_%s", prefix, leaves(list.Type().Elem(), "")[0]))
+			continue
+		}
+		entries[i] = append(entries[i], name)
+	}
+	for _, i := range slices.Sorted(maps.Keys(entries)) {
+		at, names := fmt.Sprintf("%s[%d]", key, i), entries[i]
+		if n := list.Len(); i > n {
+			l.failVariable(names[0], at, fmt.Sprintf("there is no %s[%d] before it", key, i-1), fmt.Sprintf("the next entry is %s%d_...: leave no number out", prefix, n))
+			return
+		} else if i == n {
+			entry := reflect.New(list.Type().Elem()).Elem()
+			setDefaults(entry)
+			list.Set(reflect.Append(list, entry))
+			l.vars[at] = names[0]
+		}
+		l.environment(list.Index(i), at)
+		known := leaves(list.Type().Elem(), "")
+		for _, name := range names {
+			if rest := strings.TrimPrefix(name, variable(at)+"_"); !slices.Contains(known, rest) {
+				l.failVariable(name, at, fmt.Sprintf("unknown key %q", rest), suggest(rest, known))
+			}
+		}
+	}
+}
+
+func (l *loader) failVariable(name, key, problem, remedy string) {
+	l.errs = append(l.errs, &Error{File: ofVariable + name, Key: key, Problem: problem, Remedy: remedy})
+}
+
+// leaves are the keys below a section as variables end.
+func leaves(t reflect.Type, prefix string) (names []string) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return []string{prefix}
+	}
+	for i := range t.NumField() {
+		if name := t.Field(i).Tag.Get("yaml"); name != "-" {
+			names = append(names, leaves(t.Field(i).Type, strings.TrimPrefix(prefix+"_"+strings.ToUpper(name), "_"))...)
+		}
+	}
+	return names
+}
+
+// variable names what sets a key: RINGWAY_SMSC_BINDS_0_USER for smsc.binds[0].user.
 func variable(key string) string {
-	return "RINGWAY_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+	return "RINGWAY_" + strings.ToUpper(strings.NewReplacer(".", "_", "[", "_", "]", "").Replace(key))
 }
 
 // suggest names the nearest of the known words.
