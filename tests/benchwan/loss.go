@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,9 +34,16 @@ import (
 //
 // A role writes a sample a line of what it has seen delivered, and ends when its
 // standard input does: it does not outlive this process.
+//
+// These rows have four sessions with the SMSC where those without loss have one: what is
+// asked is how near the link comes to slots/RTT, which a single session that stops and
+// waits may not reach. -loss-sessions 1 asks for the whole.
 
 // lossRate is a loss each way and the ratio to slots/RTT that passes.
 type lossRate struct{ percent, min float64 }
+
+// leastRatios are what passes where the flag names no ratio.
+var leastRatios = map[float64]float64{2: 0.8, 5: 0.55}
 
 type lossOptions struct {
 	rates    []lossRate
@@ -48,12 +56,14 @@ type lossOptions struct {
 }
 
 func (l *lossOptions) flags(f *flag.FlagSet) {
-	l.rates = []lossRate{{2, 0.8}, {5, 0.55}}
-	f.Func("loss", "packet loss in percent each way and the ratio to slots/RTT that passes, or off (default 2:0.8,5:0.55)", l.parse)
+	for _, percent := range slices.Sorted(maps.Keys(leastRatios)) {
+		l.rates = append(l.rates, lossRate{percent, leastRatios[percent]})
+	}
+	f.Func("loss", "packet loss in percent each way and the ratio to slots/RTT that passes, or off (default 2:0.8,5:0.55; these two need no ratio)", l.parse)
 	f.IntVar(&l.runs, "runs", 5, "runs of each row with loss; their median counts")
 	f.DurationVar(&l.rtt, "loss-rtt", 300*time.Millisecond, "of the WAN that loses packets")
 	f.IntVar(&l.stripes, "loss-stripes", 24, "TCP connections of the link where packets are lost: each then holds up fewer frames")
-	f.IntVar(&l.sessions, "loss-sessions", 4, "sessions with the SMSC where packets are lost: one may be slower than the ring")
+	f.IntVar(&l.sessions, "loss-sessions", 4, "sessions with the SMSC where packets are lost, one without: one may be slower than the ring")
 	f.StringVar(&l.wanem, "wanem", "", "the program wanem; default beside this one")
 	f.StringVar(&l.role, "role", "", "for this program's own use")
 }
@@ -63,15 +73,20 @@ func (l *lossOptions) parse(s string) error {
 	if s == "off" {
 		return nil
 	}
-	for _, field := range strings.Split(s, ",") {
-		percent, least, _ := strings.Cut(field, ":")
+	for field := range strings.SplitSeq(s, ",") {
+		percent, least, given := strings.Cut(field, ":")
 		var r lossRate
 		var err error
-		if r.percent, err = strconv.ParseFloat(percent, 64); err == nil && least != "" {
-			r.min, err = strconv.ParseFloat(least, 64)
+		if r.percent, err = strconv.ParseFloat(percent, 64); err != nil || !(r.percent >= 0 && r.percent < 100) {
+			return fmt.Errorf("%q: give percent:ratio, as in 2:0.8, with 0 to below 100 percent", field)
 		}
-		if err != nil || r.percent < 0 || r.percent >= 100 {
-			return fmt.Errorf("%q: give percent:ratio, as in 2:0.8", field)
+		if given {
+			r.min, err = strconv.ParseFloat(least, 64)
+		} else if r.min = leastRatios[r.percent]; r.min == 0 {
+			return fmt.Errorf("what passes at %s %% is not known: give a ratio to slots/RTT too, as in %[1]s:0.5", percent)
+		}
+		if err != nil || !(r.min > 0 && r.min <= 1) {
+			return fmt.Errorf("%q: the ratio is above 0 and at most 1, as in 2:0.8", field)
 		}
 		l.rates = append(l.rates, r)
 	}
@@ -108,7 +123,8 @@ func measureLoss(ctx context.Context, o options, r *report) error {
 		}
 		o.loss.wanem = filepath.Join(filepath.Dir(self), "wanem")
 	}
-	fmt.Printf("\nRTT %v, packet loss each way, %d sessions with the SMSC; median of %d\n", o.loss.rtt, o.loss.sessions, o.loss.runs)
+	fmt.Printf("\nRTT %v, packet loss each way, %d sessions with the SMSC (1 in the rows above), %d stripes; median of %d\n",
+		o.loss.rtt, o.loss.sessions, o.loss.stripes, o.loss.runs)
 	fmt.Printf("%-5s %-5s %5s %-8s %9s %9s %6s %5s %6s %9s %9s  %s\n",
 		"", "dir", "loss", "receipts", "rate/s", "slots/rtt", "ratio", "cpu", "others", "late p99", "tun drops", "runs")
 	for _, rate := range o.loss.rates {

@@ -15,7 +15,10 @@
 // Through the same WAN it shows what the row would be without an edge (direct).
 //
 // Where there is root, rows follow in which hub and edge are processes in network
-// namespaces and the WAN between them loses packets: see loss.go.
+// namespaces and the WAN between them loses packets, with four sessions with the SMSC
+// instead of one: see loss.go.
+//
+// The last line of the output is all of it as JSON.
 package main
 
 import (
@@ -103,10 +106,7 @@ func run(ctx context.Context, args []string) (missed bool, err error) {
 	if err == nil && len(o.loss.rates) > 0 {
 		err = measureLoss(ctx, o, &report)
 	}
-	if o.json != "" {
-		err = errors.Join(err, report.write(o.json))
-	}
-	return report.missed(), err
+	return report.missed(), errors.Join(err, report.write(os.Stdout, o.json))
 }
 
 func parse(args []string) (o options, err error) {
@@ -125,7 +125,7 @@ func parse(args []string) (o options, err error) {
 	f.Float64Var(&o.min, "min", 0.9, "lowest delivered rate over the limit that passes")
 	f.StringVar(&o.dir, "dir", ".", "where data go for as long as it runs: a folder on a real disk")
 	f.StringVar(&o.textsFile, "texts", "smsc/text/testdata/nus-sms.jsonl", "messages to make the texts of")
-	f.StringVar(&o.json, "json", "", "file for the results")
+	f.StringVar(&o.json, "json", "", "file for the results too, which are the last line of the output as well")
 	f.StringVar(&o.cpuProfile, "cpuprofile", "", "folder for a CPU and a block profile of each row's counted time")
 	o.loss.flags(f)
 	if err := f.Parse(args); err != nil {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,12 +63,20 @@ func (r *report) missed() bool {
 	return slices.ContainsFunc(r.Rows, func(row row) bool { return !row.Passes })
 }
 
-func (r *report) write(name string) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+// write writes the report as one line, and into a file if one is named.
+func (r *report) write(out io.Writer, file string) error {
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, append(data, '\n'), 0o644)
+	if _, err := fmt.Fprintf(out, "\n%s\n", data); err != nil || file == "" {
+		return err
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, data, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(indented.Bytes(), '\n'), 0o644)
 }
 
 func measureRows(ctx context.Context, o options, r *report) error {
