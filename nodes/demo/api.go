@@ -148,7 +148,7 @@ type state struct {
 // totals since the start of this process.
 type totals struct {
 	Accepted  uint64 `json:"accepted"`  // by the hub, for handsets
-	Delivered uint64 `json:"delivered"` // texts that reached handsets
+	Delivered uint64 `json:"delivered"` // texts that reached handsets through hub and edge
 	Received  uint64 `json:"received"`  // texts of handsets that reached inboxes
 }
 
@@ -167,7 +167,7 @@ func (d *Demo) getState() (any, error) {
 	}
 	return state{
 		Cut: d.rig.WAN.IsCut(), RTT: d.rig.WAN.RTT().Milliseconds(), Jitter: d.jitter().Milliseconds(), Pouring: d.pour.on(),
-		Rates: d.rates(), Totals: totals{accepted, d.rig.SMSC.Stats().ReceivedTexts, received},
+		Rates: d.rates(), Totals: totals{accepted, d.arrived(), received},
 	}, nil
 }
 

@@ -31,7 +31,7 @@ type Result struct {
 	ResyncMS   int64   `json:"resync_ms"`   // from the first connection's TLS to the last missing message on disk; the slower end's
 	Rate       float64 `json:"rate"`        // down, messages/s over the last 2 s before the cut
 	UpRate     float64 `json:"up_rate"`     // up, the same
-	DirectRate float64 `json:"direct_rate"` // one stop-and-wait session over the same line, the same
+	DirectRate float64 `json:"direct_rate"` // one stop-and-wait session with the same SMSC over the same line, at the same time
 	Protocol   string  `json:"protocol"`
 	RTTMS      int64   `json:"rtt_ms"`
 	TookMS     int64   `json:"took_ms"`

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -76,15 +75,16 @@ func newDemo(ctx context.Context, cfg RigConfig, b bounds, ledger *ledger) (d *D
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.pour, err = newPour(rig, b.ahead, b.aheadCut, ledger); err != nil {
+	if d.pour, err = newPour(rig, b, d.arrived, ledger); err != nil {
 		return d, err
 	}
 	if ledger != nil { // what waits must arrive before the verdict, on a slow machine too
 		d.pour.drains = d.downRate.rate
 	}
-	if d.direct, err = newDirect(rig.cfg, d.pour.on); err != nil {
+	if d.direct, err = newDirect(rig, d.pour.on); err != nil {
 		return d, err
 	}
+	rig.SMSC.OnDelivered(d.delivered)
 	if err := d.addUsers(ctx); err != nil {
 		return d, err
 	}
@@ -170,15 +170,27 @@ func (d *Demo) sample(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			d.downRate.add(now, d.rig.SMSC.Stats().ReceivedTexts, now)
+			d.downRate.add(now, d.arrived(), now)
 			d.upRate.add(now, d.pour.received.Load(), now)
-			count, last := d.direct.count.Load(), time.Time{}
-			if nanos := d.direct.last.Load(); nanos != 0 {
-				last = time.Unix(0, nanos)
-			}
+			count, last := d.direct.texts()
 			d.directRate.add(now, count, last)
 		}
 	}
+}
+
+// delivered is told each text that a handset has received; the SMSC waits for it.
+func (d *Demo) delivered(number, _, text string) {
+	if number == directHandset {
+		d.direct.last.Store(time.Now().UnixNano())
+		return
+	}
+	d.pour.delivered(number, text)
+}
+
+// arrived is how many texts have reached handsets through hub and edge.
+func (d *Demo) arrived() uint64 {
+	directly, _ := d.direct.texts() // before the sum, which only grows
+	return d.rig.SMSC.Stats().ReceivedTexts - directly
 }
 
 // Close ends everything; Serve has returned.
@@ -222,6 +234,3 @@ func (d *Demo) jitter() time.Duration {
 	defer d.line.Unlock()
 	return d.cfg.Jitter
 }
-
-// LogFile is where a demo in dir logs.
-func LogFile(dir string) string { return filepath.Join(dir, "demo.log") }

@@ -18,7 +18,13 @@ const deadline = 20 * time.Second
 // serve runs a demo and returns its URL.
 func serve(t *testing.T, dir string) (base string, stop func()) {
 	t.Helper()
-	d, err := newDemo(t.Context(), RigConfig{Dir: dir, Protocol: "smpp", RTT: 20 * time.Millisecond}, bounds{100, 400}, nil)
+	_, base, stop = serveWith(t, dir, "smpp")
+	return base, stop
+}
+
+func serveWith(t *testing.T, dir, protocol string) (d *Demo, base string, stop func()) {
+	t.Helper()
+	d, err := newDemo(t.Context(), RigConfig{Dir: dir, Protocol: protocol, RTT: 20 * time.Millisecond}, bounds{100, 400}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +50,7 @@ func serve(t *testing.T, dir string) (base string, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return "http://" + l.Addr().String(), stop
+	return d, "http://" + l.Addr().String(), stop
 }
 
 // ask does one request; header is pairs of name and value.
@@ -162,6 +168,37 @@ func TestAPI(t *testing.T) {
 		return e.Link == "up" && e.Hub.Down.Counts["free"] == 255 && e.Edge.Up.Counts["free"] == 255 && e.Hub.Down.Queue == 0 &&
 			s.Totals.Delivered == s.Totals.Accepted && s.Rates == (rates{})
 	})
+}
+
+// What the rate stands beside is a second session with the very SMSC that the edge
+// serves, over a line with the same settings; it takes nothing that is for the edge, in
+// CIMD2 neither, where every session receives.
+func TestDirectIsAnotherSessionOfTheSameSMSC(t *testing.T) {
+	for _, protocol := range []string{"cimd2", "smpp"} {
+		t.Run(protocol, func(t *testing.T) {
+			d, base, _ := serveWith(t, t.TempDir(), protocol)
+			change(t, "POST", base+"/demo/pour", `{"on":true}`)
+			until(t, "both submit to it, and handsets are heard", func() bool {
+				through := map[string]uint64{}
+				for _, s := range d.rig.SMSC.Sessions() {
+					through[s.User] += s.Submitted
+				}
+				s := get[state](t, base+"/demo/state")
+				return through[smscUser] > 20 && through[directUser] > 5 && s.Rates.Direct > 0 && s.Totals.Received > 20
+			})
+			for _, s := range d.rig.SMSC.Sessions() {
+				if s.User == directUser && s.Delivered > 0 {
+					t.Errorf("the direct session took %d that was not for it", s.Delivered)
+				}
+			}
+			change(t, "PUT", base+"/demo/wan", `{"rtt_ms":40,"jitter_ms":5}`)
+			change(t, "POST", base+"/demo/cut", `{"cut":true}`)
+			if line, direct := d.rig.WAN, d.direct.wan; direct.RTT() != line.RTT() || !direct.IsCut() || !line.IsCut() {
+				t.Errorf("round trip %v directly, %v on the link; cut %v, %v", direct.RTT(), line.RTT(), direct.IsCut(), line.IsCut())
+			}
+			change(t, "POST", base+"/demo/cut", `{"cut":false}`)
+		})
+	}
 }
 
 func TestHandsetsThroughTheDemo(t *testing.T) {

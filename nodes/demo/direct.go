@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -24,45 +23,45 @@ const (
 )
 
 // direct is how it is done without an edge: one session with stop-and-wait from
-// the hub's side of the WAN to an SMSC at the other. Its SMSC is a second one of
-// the same kind: the sessions of one account share what handsets send, and this
-// one would take texts that are for the edge.
+// the hub's side of the WAN to the rig's SMSC at the other, by an account of its own.
+// Its relay has the settings of the link's, is cut with it, and has no bandwidth that
+// the two would share.
 type direct struct {
-	smsc     *simulator.Simulator
 	wan      *wan.Relay
 	protocol smsc.Protocol
 	log      *zap.Logger
+	handset  *simulator.Handset // that it sends to
 
 	pouring func() bool
-	count   atomic.Uint64 // texts that reached the handset
-	last    atomic.Int64  // when the last did, Unix nanoseconds
+	last    atomic.Int64 // when the handset got the last text, Unix nanoseconds
 	next    uint64
 	parts   []smsc.Part // of the text under way
 }
 
-func newDirect(cfg RigConfig, pouring func() bool) (d *direct, err error) {
-	d = &direct{protocol: cimd2.Protocol, log: cfg.Log.Named("direct"), pouring: pouring}
-	sim := simulator.Config{User: smscUser, Password: smscWord, Latency: cfg.Latency, Discard: true, Log: cfg.Log.Named("direct")}
-	if cfg.Protocol == smpp.Protocol.Name {
-		d.protocol, sim.SMPP = smpp.Protocol, "127.0.0.1:0"
-	} else {
-		sim.CIMD2 = "127.0.0.1:0"
+func newDirect(rig *Rig, pouring func() bool) (d *direct, err error) {
+	d = &direct{protocol: cimd2.Protocol, log: rig.cfg.Log.Named("direct"), pouring: pouring}
+	if rig.cfg.Protocol == smpp.Protocol.Name {
+		d.protocol = smpp.Protocol
 	}
-	if d.smsc, err = simulator.New(sim); err != nil {
+	if d.handset, err = rig.SMSC.Handset(directHandset); err == nil {
+		d.wan, err = wan.New(wan.Config{Target: rig.SMSCAddr(), RTT: rig.cfg.RTT, Jitter: rig.cfg.Jitter})
+	}
+	if err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
-	}
-	d.smsc.OnDelivered(func(_, _, _ string) {
-		d.count.Add(1)
-		d.last.Store(time.Now().UnixNano())
-	})
-	target := d.smsc.CIMD2Addr() + d.smsc.SMPPAddr() // one of them is empty
-	if d.wan, err = wan.New(wan.Config{Target: target, RTT: cfg.RTT, Jitter: cfg.Jitter}); err != nil {
-		return nil, errors.Join(fmt.Errorf("demo: %w", err), d.smsc.Close())
 	}
 	return d, nil
 }
 
-func (d *direct) close() error { return errors.Join(d.wan.Close(), d.smsc.Close()) }
+func (d *direct) close() error { return d.wan.Close() }
+
+// texts that have reached its handset, and when the last did.
+func (d *direct) texts() (n uint64, last time.Time) {
+	count, _ := d.handset.Received()
+	if nanos := d.last.Load(); nanos != 0 {
+		last = time.Unix(0, nanos)
+	}
+	return uint64(count), last
+}
 
 // run logs in again and again until ctx is done.
 func (d *direct) run(ctx context.Context) {
@@ -83,14 +82,14 @@ func (d *direct) run(ctx context.Context) {
 func (d *direct) session(ctx context.Context) error {
 	const wait = 10 * time.Second
 	machine := d.protocol.New(smsc.Config{
-		User: smscUser, Password: smscWord, Mode: "transmitter", Window: 1,
+		User: directUser, Password: smscWord, Mode: "transmitter", Window: 1,
 		KeepAlive: 30 * time.Second, ResponseTimeout: wait, LoginTimeout: wait, LogoutTimeout: time.Second,
 	})
 	posted := make(chan any, 128) // more than the connection's window: Post must not block
 	due, gone := make(chan smsc.Timer), make(chan struct{})
 	defer close(gone)
 	timers := map[string]*time.Timer{}
-	c := conn.Open(conn.Config{Dial: conn.Dialer(d.wan.Addr()), Read: d.protocol.Read, Post: func(m any) { posted <- m }})
+	c := conn.Open(conn.Config{Dial: conn.Dialer(d.wan.Addr()), Read: d.protocol.Reader(), Post: func(m any) { posted <- m }})
 	handle := func(ev smsc.Event) {
 		for _, effect := range machine.Handle(ev, nil) {
 			switch e := effect.(type) {

@@ -35,9 +35,11 @@ type pour struct {
 	ahead       int            // accepted and not yet processed, either way
 	aheadCut    int            // so many more while the link is cut
 	drains      func() float64 // messages/s; then no further ahead than leastAhead or 2 s of it. nil: no matter
+	arrived     func() uint64  // texts that have reached handsets through the system
 	ledger      *ledger        // nil: nobody keeps count
 	users       []string
 	numbers     []string
+	mine        map[string]bool // numbers
 	handsets    []*simulator.Handset
 	subscribers []*hub.Subscription
 
@@ -45,12 +47,12 @@ type pour struct {
 	underWay atomic.Int64              // submitted and neither accepted nor refused
 	received atomic.Uint64             // texts that reached people
 	next     uint64                    // number of the next text
-	arrived  uint64                    // texts that handsets had received at the last turn
+	answered uint64                    // of arrived at the last turn
 	readers  sync.WaitGroup
 }
 
-func newPour(rig *Rig, ahead, aheadCut int, ledger *ledger) (*pour, error) {
-	p := &pour{rig: rig, ahead: ahead, aheadCut: aheadCut, ledger: ledger, next: firstText()}
+func newPour(rig *Rig, b bounds, arrived func() uint64, ledger *ledger) (*pour, error) {
+	p := &pour{rig: rig, ahead: b.ahead, aheadCut: b.aheadCut, arrived: arrived, ledger: ledger, next: firstText(), mine: map[string]bool{}}
 	for i := range pourHandsets {
 		number := fmt.Sprintf("+63917%07d", 1_000_000+i)
 		h, err := rig.SMSC.Handset(number)
@@ -58,22 +60,19 @@ func newPour(rig *Rig, ahead, aheadCut int, ledger *ledger) (*pour, error) {
 			return nil, fmt.Errorf("demo: %w", err)
 		}
 		p.numbers, p.handsets = append(p.numbers, number), append(p.handsets, h)
-	}
-	if ledger != nil {
-		mine := map[string]bool{}
-		for _, number := range p.numbers {
-			mine[number] = true
-		}
-		rig.SMSC.OnDelivered(func(number, _, text string) {
-			if mine[number] {
-				ledger.arrive("down", number, text)
-			}
-		})
+		p.mine[number] = true
 	}
 	for i := range pourers {
 		p.users = append(p.users, fmt.Sprintf("pour%d", i+1))
 	}
 	return p, nil
+}
+
+// delivered is told each text that a handset has received, somebody else's too.
+func (p *pour) delivered(number, text string) {
+	if p.ledger != nil && p.mine[number] {
+		p.ledger.arrive("down", number, text)
+	}
 }
 
 // subscribe lets the people read; once they exist.
@@ -163,11 +162,11 @@ func (p *pour) room() (down, up int) {
 	}
 	smsc := p.rig.SMSC.Stats()
 	up = min(up, smscAhead-int(smsc.MOQueued-smsc.MOAcked-smsc.MORefused))
-	fair := upPerTurn // handsets answer every other text
+	fair, arrived := upPerTurn, p.arrived() // handsets answer every other text
 	if !p.rig.WAN.IsCut() {
-		fair = max(1, int(smsc.ReceivedTexts-p.arrived)/2)
+		fair = max(1, int(arrived-p.answered)/2)
 	}
-	p.arrived = smsc.ReceivedTexts
+	p.answered = arrived
 	return down, min(up, fair)
 }
 

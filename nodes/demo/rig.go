@@ -4,8 +4,8 @@
 // sockets, the disks and the certificates are real.
 //
 //	simulator ◀─SMSC's protocol─ edge ──link──▶ relay (WAN) ──▶ hub ◀─HTTP, WebSocket─ people
-//	    ▲                                                        │
-//	    └──────── relay (the same WAN) ◀── a direct client ◀─────┘ for comparison
+//	    ▲
+//	    └──────── relay (the same WAN) ◀── a direct client, for comparison
 package demo
 
 import (
@@ -35,7 +35,13 @@ const (
 	Prefix   = "+63917"
 	smscUser = "ringway"
 	smscWord = "secret"
+
+	directUser = "direct" // another account of the same SMSC
 )
+
+// everyNumber is the edge's account's: whatever handsets send is for the edge, whoever
+// else is logged in.
+var everyNumber = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
 
 // RigConfig says how the system is built.
 type RigConfig struct {
@@ -97,7 +103,10 @@ func Start(cfg RigConfig) (r *Rig, err error) {
 			return nil, err
 		}
 	}
-	simCfg := simulator.Config{User: smscUser, Password: smscWord, Latency: cfg.Latency, Discard: cfg.Discard, Window: cfg.Window, Log: cfg.Log}
+	simCfg := simulator.Config{
+		Accounts: []simulator.Account{{User: smscUser, Password: smscWord, Numbers: everyNumber}, {User: directUser, Password: smscWord}},
+		Latency:  cfg.Latency, Discard: cfg.Discard, Window: cfg.Window, Log: cfg.Log,
+	}
 	if cfg.Protocol == "smpp" {
 		simCfg.SMPP = "127.0.0.1:0"
 	} else {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/demo"
@@ -45,11 +44,14 @@ func (c *demoCmd) Run(to streams) (err error) {
 	} else if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("ringway demo: --data: %w", err)
 	}
-	log, closeLog, err := c.logger(to, dir)
+	level := "info"
+	if c.Check { // it is short, and its result says what was
+		level = "error"
+	}
+	log, err := newLogger(to.err, level)
 	if err != nil {
 		return err
 	}
-	defer closeLog()
 	cfg := demo.RigConfig{Dir: dir, Protocol: c.Protocol, RTT: c.RTT, Jitter: c.Jitter, Log: log}
 	return serve(log, func(ctx context.Context) error {
 		if c.Check {
@@ -98,35 +100,12 @@ func (c *demoCmd) listen() (net.Listener, error) {
 	return l, nil
 }
 
-// logger writes to a file beside the state; errors are shown too.
-func (c *demoCmd) logger(to streams, dir string) (*zap.Logger, func(), error) {
-	file, err := os.OpenFile(demo.LogFile(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, fmt.Errorf("ringway demo: %w", err)
-	}
-	log, err := newLogger(file, "info")
-	if err != nil {
-		return nil, nil, err
-	}
-	shown, err := newLogger(to.err, "error")
-	if err != nil {
-		return nil, nil, err
-	}
-	return zap.New(zapcore.NewTee(log.Core(), shown.Core())), func() { file.Close() }, nil
-}
-
 func (c *demoCmd) show(ctx context.Context, cfg demo.RigConfig, listener net.Listener, to streams) error {
 	d, err := demo.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	fields := []zap.Field{zap.Stringer("http", listener.Addr())}
-	ready(cfg.Log, fields...)
-	if !isTerminal(to.err) {
-		if log, err := newLogger(to.err, "info"); err == nil {
-			ready(log, fields...) // for a program that waits for it
-		}
-	}
+	ready(cfg.Log, zap.Stringer("http", listener.Addr()))
 	c.welcome(to, listener.Addr())
 	err = d.Serve(ctx, listener)
 	fmt.Fprintln(to.out, "Stopping.")
@@ -140,7 +119,7 @@ func (c *demoCmd) welcome(to streams, addr net.Addr) {
 	}
 	state := "Nothing is kept; --data DIR keeps the state."
 	if c.Data != "" {
-		state = fmt.Sprintf("State and log are in %s.", c.Data)
+		state = fmt.Sprintf("The state is kept in %s.", c.Data)
 	}
 	fmt.Fprintf(to.out, `
   Ringway demo: an SMSC (%s) with handsets, %v away from its hub. Open
@@ -151,17 +130,9 @@ func (c *demoCmd) welcome(to streams, addr net.Addr) {
   Write to %s and answer from the handset. Pour traffic.
   Cut the link, go on writing at both ends, restore it: nothing is lost.
   %s Stop with ^C.
+  The log goes to standard error: 2>demo.log keeps it off the screen.
 
 `, strings.ToUpper(c.Protocol), c.RTT, addr, strings.Join(people, " or "), demo.Handsets[0], state)
-}
-
-func isTerminal(w any) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // check prints the result, whatever it is; what is wrong goes to stderr.
@@ -170,7 +141,7 @@ func check(ctx context.Context, cfg demo.RigConfig, listener net.Listener, to st
 	out, jsonErr := json.Marshal(r)
 	fmt.Fprintf(to.out, "%s\n", out)
 	for _, line := range r.Complaints {
-		fmt.Fprintln(to.err, line)
+		cfg.Log.Error(line)
 	}
 	return errors.Join(err, jsonErr, r.Err())
 }
