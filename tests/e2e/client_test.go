@@ -86,6 +86,21 @@ func (a api) call(method, path string, body, into any) {
 	}
 }
 
+// insist is call that tries again what a busy node could not do for now.
+func (a api) insist(method, path string, body, into any) {
+	a.t.Helper()
+	eventually(a.t, time.Minute, func() string {
+		status, _, err := a.try(a.t.Context(), method, path, body, into)
+		switch {
+		case err == nil:
+			return ""
+		case status != http.StatusServiceUnavailable:
+			a.t.Fatal(err)
+		}
+		return err.Error()
+	})
+}
+
 // metric returns the value of a metric, all its labels summed that hold label.
 func (a api) metric(name, label string) float64 {
 	a.t.Helper()
@@ -175,9 +190,9 @@ func newPerson(hub api, name string) *person {
 		ids: map[string]string{}, states: map[string][]string{}, final: map[string]string{}, settled: map[string]bool{}, seen: map[string]bool{},
 	}
 	p.changed = sync.NewCond(&p.mu)
-	hub.call("PUT", "/v1/users/"+name, map[string]string{"password": "correct horse"}, nil)
+	hub.insist("PUT", "/v1/users/"+name, map[string]string{"password": "correct horse"}, nil)
 	var login struct{ Token string }
-	p.call("POST", "/v1/login", map[string]string{"user": name, "password": "correct horse"}, &login)
+	p.insist("POST", "/v1/login", map[string]string{"user": name, "password": "correct horse"}, &login)
 	p.token = login.Token
 	return p
 }

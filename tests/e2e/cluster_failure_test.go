@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/tests/history"
 )
 
@@ -38,14 +42,26 @@ func (h *hubs) load(people, handsets int, every time.Duration) *traffic {
 				return
 			case <-tick.C:
 			}
-			x.mu.Lock()
-			for _, f := range x.flows {
-				f.step()
+			if err := x.step(); err != nil {
+				x.t.Errorf("the load ends: %v", err)
+				return
 			}
-			x.mu.Unlock()
 		}
 	})
 	return x
+}
+
+// step has each flow send one text each way. No t.Fatal here: it is not the test's
+// goroutine, which may be waiting for mu.
+func (x *traffic) step() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, f := range x.flows {
+		if err := f.tryStep(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sent says how many texts went each way through an edge so far.
@@ -92,12 +108,21 @@ func (x *traffic) judge(limit time.Duration) {
 	for _, f := range x.flows {
 		f.settle(limit)
 		f.check()
-		turned := 0
-		for _, p := range f.people {
-			turned += p.turnedAway
-		}
-		x.t.Logf("%s: judged %d texts down, %d up; %d times a hub could not store anything", f.number, f.downs, f.ups, turned)
+		x.t.Logf("%s: judged %d texts down, %d up", f.number, f.downs, f.ups)
 	}
+	x.t.Logf("%d times a hub could not store anything", x.turnedAway())
+}
+
+// turnedAway is how often people heard that a hub could not store anything.
+func (x *traffic) turnedAway() (n int) {
+	for _, f := range x.flows {
+		for _, p := range f.people {
+			p.mu.Lock()
+			n += p.turnedAway
+			p.mu.Unlock()
+		}
+	}
+	return n
 }
 
 // pauses returns the longest time between two texts of one conversation that came in
@@ -174,14 +199,42 @@ func TestClusterKill(t *testing.T) {
 	}
 	x.judge(90 * time.Second)
 	t.Logf("%d kills, traffic flows again after: median %.2f s down, %.2f s up, %.2f s both; most %.2f s", kills, median(down), median(up), median(both), slices.Max(both))
-	if m := median(both); m > flowWithin.Seconds() {
+	// One kill has no median, and other tests run beside it.
+	if m := median(both); isLong() && m > flowWithin.Seconds() {
 		t.Errorf("traffic flows again after %.2f s in the median, want %v", m, flowWithin)
 	}
 	h.neverTwice()
 }
 
-// The owner of an edge's rings is stopped for half a minute and wakes up: others have
-// taken over meanwhile, and it does no harm.
+// holdBack has the database keep what is written for an edge's rings waiting, and
+// returns when something does. What waits goes on with release.
+func (h *hubs) holdBack(e *siteEdge) (release func()) {
+	h.t.Helper()
+	ctx := h.t.Context()
+	conn, err := pgx.Connect(ctx, h.dsn)
+	if err == nil {
+		_, err = conn.Exec(ctx, `BEGIN`)
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, `SELECT FROM owners WHERE kind = 'ring' AND identity = $1 FOR UPDATE`, e.id)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	release = func() { _ = conn.Close(context.Background()) }
+	eventually(h.t, 30*time.Second, func() string {
+		n := 0
+		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE NOT granted`).Scan(&n); err != nil {
+			return err.Error()
+		}
+		return atLeast("transactions that wait", n, 1)
+	})
+	return release
+}
+
+// The owner of an edge's rings is stopped for half a minute, in the middle of a write,
+// and wakes up: others have taken over meanwhile, and it does no harm: the write, which
+// it tries again, is refused.
 func TestClusterPausedOwner(t *testing.T) {
 	t.Parallel()
 	long(t)
@@ -192,8 +245,10 @@ func TestClusterPausedOwner(t *testing.T) {
 	h.start()
 	x := h.load(3, 12, 50*time.Millisecond)
 	owner := h.owner(h.edges[0])
+	release := h.holdBack(h.edges[0])
 	at := time.Now()
 	resume := owner.pause()
+	release()
 	<-time.After(2 * time.Second) // so long clients wait before they call it silent
 	owner.hang(true)
 	d, u := x.flowsAgain(0, at, 60*time.Second)
@@ -207,16 +262,7 @@ func TestClusterPausedOwner(t *testing.T) {
 	t.Logf("all is well %v after it woke", time.Since(awake).Round(time.Millisecond))
 	x.flow(30 * time.Second)
 	x.judge(90 * time.Second)
-	fenced := 0
-	for _, line := range owner.log() {
-		if strings.Contains(line, "fenced") || strings.Contains(line, "owns nothing") {
-			fenced++
-		}
-	}
-	t.Logf("it says %d times that it was fenced", fenced)
-	if fenced == 0 {
-		t.Error("the hub that woke says nothing of having lost what it owned")
-	}
+	owner.says(30*time.Second, "writes for rings that are another's now are refused", h.edges[0].id, journal.ErrFenced.Error())
 }
 
 // The database is away for a while, under load, and comes back after a crash.
@@ -276,43 +322,73 @@ func TestClusterDrain(t *testing.T) {
 	h.start()
 	eventually(t, 30*time.Second, func() string { return h.agree(8) })
 	x := h.load(3, 12, 50*time.Millisecond)
-	for _, n := range []*hubNode{h.owner(h.edges[0]), h.owner(h.edges[1])} {
-		before, err := h.owners(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := time.Now()
-		h.api(n).call("POST", "/v1/admin/drain", nil, nil)
-		t.Logf("%s is drained after %v", n.name, time.Since(at).Round(time.Millisecond))
-		eventually(t, 20*time.Second, func() string {
-			for _, other := range h.nodes {
-				owners, err := h.owners(other)
-				if err != nil {
-					return err.Error()
-				}
-				for edge, owner := range owners {
-					if owner == n.name || owner == "" {
-						return fmt.Sprintf("%s says that %q has the rings of %s", other.name, owner, edge)
-					}
-				}
-			}
-			return ""
-		})
-		if status, _, _ := h.api(n).try(t.Context(), "GET", "/readyz", nil, nil); status != 503 {
-			t.Errorf("%s is drained and /readyz says %d", n.name, status)
-		}
-		x.flow(20 * time.Second)
-		h.api(n).call("DELETE", "/v1/admin/drain", nil, nil)
-		eventually(t, 20*time.Second, func() string { // what it had comes back, and nothing else moves
-			now, err := h.owners(n)
-			if err != nil || fmt.Sprint(now) != fmt.Sprint(before) {
-				return fmt.Sprintf("owners are %v, %v, want %v", now, err, before)
-			}
-			return ""
-		})
-		isReady(h.api(n), 20*time.Second)
+	for _, e := range h.edges {
+		x.nobodySeesAnError(func() { h.drainAndBack(h.owner(e), x) })
 	}
 	x.flow(20 * time.Second)
 	x.judge(60 * time.Second)
 	h.neverTwice()
+}
+
+// nobodySeesAnError: whatever is done to hubs, people's texts are taken. A machine that
+// is busy with other tests, where the database may take its time, gets another chance.
+func (x *traffic) nobodySeesAnError(do func()) {
+	x.t.Helper()
+	chances := 3
+	if isLong() {
+		chances = 1
+	}
+	for try := 1; ; try++ {
+		before := x.turnedAway()
+		do()
+		n := x.turnedAway() - before
+		if n == 0 {
+			return
+		}
+		if try == chances {
+			x.t.Errorf("%d times a hub could not store anything, want never", n)
+			return
+		}
+		x.t.Logf("%d times a hub could not store anything: once more", n)
+	}
+}
+
+// drainAndBack has a hub give up what it has and takes it back again.
+func (h *hubs) drainAndBack(n *hubNode, x *traffic) {
+	t := h.t
+	t.Helper()
+	before, err := h.owners(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	h.api(n).call("POST", "/v1/admin/drain", nil, nil)
+	t.Logf("%s is drained after %v", n.name, time.Since(at).Round(time.Millisecond))
+	eventually(t, 20*time.Second, func() string {
+		for _, other := range h.nodes {
+			owners, err := h.owners(other)
+			if err != nil {
+				return err.Error()
+			}
+			for edge, owner := range owners {
+				if owner == n.name || owner == "" {
+					return fmt.Sprintf("%s says that %q has the rings of %s", other.name, owner, edge)
+				}
+			}
+		}
+		return ""
+	})
+	if status, _, _ := h.api(n).try(t.Context(), "GET", "/readyz", nil, nil); status != 503 {
+		t.Errorf("%s is drained and /readyz says %d", n.name, status)
+	}
+	x.flow(20 * time.Second)
+	h.api(n).call("DELETE", "/v1/admin/drain", nil, nil)
+	eventually(t, 20*time.Second, func() string { // what it had comes back, and nothing else moves
+		now, err := h.owners(n)
+		if err != nil || fmt.Sprint(now) != fmt.Sprint(before) {
+			return fmt.Sprintf("owners are %v, %v, want %v", now, err, before)
+		}
+		return ""
+	})
+	isReady(h.api(n), 20*time.Second)
 }

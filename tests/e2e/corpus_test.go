@@ -1,60 +1,19 @@
 package e2e
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/ringway-im/ringway/nodes/demo"
+	"github.com/ringway-im/ringway/tests/corpus"
 	"github.com/ringway-im/ringway/tests/history"
 )
-
-// corpus returns real texts: the sample that is part of the project, or all of
-// the files that RINGWAY_SMS_CORPUS names (.jsonl or .jsonl.gz, a line {"text"}).
-func corpus(t *testing.T) (texts []string) {
-	t.Helper()
-	files := os.Getenv("RINGWAY_SMS_CORPUS")
-	if files == "" {
-		files = "../../smsc/text/testdata/nus-sms.jsonl"
-	}
-	for name := range strings.SplitSeq(files, ",") {
-		file, err := os.Open(name)
-		if err != nil {
-			t.Fatalf("RINGWAY_SMS_CORPUS: %v", err)
-		}
-		defer file.Close()
-		var reader io.Reader = file
-		if strings.HasSuffix(name, ".gz") {
-			if reader, err = gzip.NewReader(file); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-		}
-		lines := bufio.NewScanner(reader)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var line struct{ Text string }
-			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Text == "" {
-				t.Fatalf("%s: %q: %v", name, lines.Text(), err)
-			}
-			texts = append(texts, line.Text)
-		}
-		if err := lines.Err(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	return texts
-}
 
 // Every text of the corpus goes from people to handsets and from handsets to
 // people, and comes unchanged, once, in each recipient's order.
 func TestCorpus(t *testing.T) {
-	texts := corpus(t)
+	texts := corpus.Texts(t, "../../smsc/text/testdata/nus-sms.jsonl")
 	for _, protocol := range []string{"cimd2", "smpp"} {
 		t.Run(protocol, func(t *testing.T) {
 			s := start(t, demo.RigConfig{Protocol: protocol, RTT: 20 * time.Millisecond, Receipts: true})
@@ -116,12 +75,19 @@ func (f *flow) down(handset int, text string) {
 // up has a handset answer its person.
 func (f *flow) up(handset int, text string) {
 	f.t.Helper()
+	if err := f.tryUp(handset, text); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *flow) tryUp(handset int, text string) error {
 	number := f.handsets[handset]
 	if err := f.smsc.send(number, f.number, text); err != nil {
-		f.t.Fatal(err)
+		return err
 	}
 	f.toPerson[number] = append(f.toPerson[number], text)
 	f.ups++
+	return nil
 }
 
 // meet has each handset hear from its person first: then it is clear whom an
