@@ -27,6 +27,14 @@ type Quirks struct {
 	NoLogoutAnswer bool
 	// NoChecksum: CIMD2 packets go out without a checksum.
 	NoChecksum bool
+	// RequireChecksum: CIMD2 packets that come without a checksum are damaged ones.
+	RequireChecksum bool
+	// NegativeDelivers: a CIMD2 deliver that cannot be taken now is answered with error
+	// 710, and not left without an answer. Older SMSCs know positive answers only.
+	NegativeDelivers bool
+	// TrailingAt: packed septets (SMPP: Packed, CIMD2: 034 in the default alphabet) whose
+	// last is a 00 in the last seven bits end in '@'; without it that is padding.
+	TrailingAt bool
 	// ServiceType is SMPP's service_type of every submit.
 	ServiceType string
 	// Fates overrules the error table: SMPP command_status or CIMD2 error code to

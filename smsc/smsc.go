@@ -180,6 +180,9 @@ type (
 		Ref    uint64
 		Packet any
 	}
+	// AskTime asks what time it is at the SMSC. Only when Ready() > 0, and where the
+	// Protocol TellsTime. TimeTold follows, unless the session ends before.
+	AskTime struct{}
 	// Accept: what Delivered or Reported brought under Ref is durable; answer it.
 	Accept struct{ Ref uint64 }
 	// Refuse: it cannot be taken now; answer as the protocol allows so that the
@@ -198,6 +201,7 @@ func (Received) event()     {}
 func (Garbled) event()      {}
 func (Submit) event()       {}
 func (Request) event()      {}
+func (AskTime) event()      {}
 func (Accept) event()       {}
 func (Refuse) event()       {}
 func (Due) event()          {}
@@ -230,6 +234,9 @@ type (
 		Packet any
 		Err    error
 	}
+	// TimeTold answers AskTime with what the SMSC's clock showed, to the second and in
+	// its own zone, which nobody names: At's Location is UTC. Zero: it does not tell.
+	TimeTold struct{ At time.Time }
 	// Delivered: a short message from a handset; answer with Accept or Refuse.
 	Delivered struct {
 		Ref     uint64
@@ -273,6 +280,7 @@ func (Write) effect()     {}
 func (Bound) effect()     {}
 func (Answered) effect()  {}
 func (Responded) effect() {}
+func (TimeTold) effect()  {}
 func (Delivered) effect() {}
 func (Reported) effect()  {}
 func (SetTimer) effect()  {}
@@ -334,6 +342,8 @@ type Protocol struct {
 	Check func(cfg Config) error
 	// New makes the ESME's (the client's) machine.
 	New func(cfg Config) Machine
+	// TellsTime: an SMSC can be asked what its clock shows (AskTime).
+	TellsTime bool
 	// NewServer makes the SMSC's (the server's) machine.
 	NewServer func(cfg ServerConfig) ServerMachine
 	// NewID makes the id of a part submitted to an SMSC of this protocol, in

@@ -13,19 +13,23 @@ import (
 // specification leaves to the operator. smsc.profile fills in what the file does
 // not say.
 type Quirks struct {
-	ReceiptIDs     string            `yaml:"receipt_ids" default:"text" oneof:"text|hex_to_decimal|decimal_to_hex"`                                                // SMPP: ids in receipts, compared with responses
-	Alphabet       string            `yaml:"alphabet" default:"gsm" oneof:"gsm|latin1|ascii"`                                                                      // the SMSC's default alphabet
-	Packed         bool              `yaml:"packed"`                                                                                                               // SMPP: data_coding 0 carries packed septets
-	LongTexts      string            `yaml:"long_texts" default:"udh" oneof:"udh|udh16|sar|payload"`                                                               // how parts are marked; sar and payload: SMPP
-	National       []string          `yaml:"national" oneof:"turkish|spanish|portuguese|bengali|gujarati|hindi|kannada|malayalam|oriya|punjabi|tamil|telugu|urdu"` // tables that handsets there know
-	Numbers        string            `yaml:"numbers" default:"ton" oneof:"ton|plus|plain"`                                                                         // how international numbers are written
-	NoTLVs         bool              `yaml:"no_tlvs"`                                                                                                              // SMPP 3.3
-	DataCoding1    bool              `yaml:"data_coding_1"`                                                                                                        // SMPP: 1 stands for the default alphabet, not 0
-	AbsoluteTimes  bool              `yaml:"absolute_times"`                                                                                                       // SMPP: validity periods are dates
-	NoLogoutAnswer bool              `yaml:"no_logout_answer"`
-	NoChecksum     bool              `yaml:"no_checksum"` // CIMD2
-	ServiceType    string            `yaml:"service_type"`
-	Fates          map[string]string `yaml:"fates" oneof:"temporary|permanent|throttled|session"` // by error code
+	ReceiptIDs       string            `yaml:"receipt_ids" default:"text" oneof:"text|hex_to_decimal|decimal_to_hex"`                                                // SMPP: ids in receipts, compared with responses
+	Alphabet         string            `yaml:"alphabet" default:"gsm" oneof:"gsm|latin1|ascii"`                                                                      // the SMSC's default alphabet
+	Packed           bool              `yaml:"packed"`                                                                                                               // SMPP: data_coding 0 carries packed septets
+	LongTexts        string            `yaml:"long_texts" default:"udh" oneof:"udh|udh16|sar|payload"`                                                               // how parts are marked; sar and payload: SMPP
+	National         []string          `yaml:"national" oneof:"turkish|spanish|portuguese|bengali|gujarati|hindi|kannada|malayalam|oriya|punjabi|tamil|telugu|urdu"` // tables that handsets there know
+	Numbers          string            `yaml:"numbers" default:"ton" oneof:"ton|plus|plain"`                                                                         // how international numbers are written
+	NoTLVs           bool              `yaml:"no_tlvs"`                                                                                                              // SMPP 3.3
+	DataCoding1      bool              `yaml:"data_coding_1"`                                                                                                        // SMPP: 1 stands for the default alphabet, not 0
+	AbsoluteTimes    bool              `yaml:"absolute_times"`                                                                                                       // SMPP: validity periods are dates
+	NoLogoutAnswer   bool              `yaml:"no_logout_answer"`
+	NoChecksum       bool              `yaml:"no_checksum"`       // CIMD2: packets go out without one
+	RequireChecksum  bool              `yaml:"require_checksum"`  // CIMD2: packets that come without one are damaged
+	NegativeDelivers bool              `yaml:"negative_delivers"` // CIMD2: what cannot be taken now is answered so, and not left unanswered
+	TrailingAt       bool              `yaml:"trailing_at"`       // a 00 at the end of packed septets is '@', not padding
+	Cedilla          bool              `yaml:"cedilla"`           // ç goes in the default alphabet, as Ç
+	ServiceType      string            `yaml:"service_type"`
+	Fates            map[string]string `yaml:"fates" oneof:"temporary|permanent|throttled|session"` // by error code
 }
 
 // profiles are kinds of SMSCs that are often met: quirks by their keys.
@@ -42,7 +46,7 @@ var profiles = map[string]map[string]string{
 // ofOne are the quirks and profiles that only one of the protocols has.
 var ofOne = map[string]string{
 	"receipt_ids": "smpp", "packed": "smpp", "no_tlvs": "smpp", "service_type": "smpp", "data_coding_1": "smpp", "absolute_times": "smpp",
-	"no_checksum": "cimd2",
+	"no_checksum": "cimd2", "require_checksum": "cimd2", "negative_delivers": "cimd2",
 }
 
 // checkQuirks fills in the profile, and refuses what does not go together.
@@ -78,6 +82,9 @@ func (l *loader) checkQuirks(s *SMSC) {
 	}
 	if len(s.Quirks.National) > 0 && s.Quirks.Alphabet != "gsm" {
 		l.fail(key+".national", "belongs to alphabet: gsm", "remove one of them")
+	}
+	if s.Quirks.Cedilla && s.Quirks.Alphabet != "gsm" {
+		l.fail(key+".cedilla", "belongs to alphabet: gsm", "remove one of them")
 	}
 	if s.Quirks.Packed && s.Quirks.Alphabet != "gsm" {
 		l.fail(key+".packed", "septets belong to alphabet: gsm", "remove one of them")

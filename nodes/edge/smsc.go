@@ -141,6 +141,7 @@ func quirks(q config.Quirks) smsc.Quirks {
 	to := smsc.Quirks{
 		ReceiptIDs: receiptIDs[q.ReceiptIDs], Alphabet: alphabets[q.Alphabet], Packed: q.Packed, LongTexts: longTexts[q.LongTexts],
 		Numbers: numbers[q.Numbers], NoTLVs: q.NoTLVs, NoLogoutAnswer: q.NoLogoutAnswer, NoChecksum: q.NoChecksum, ServiceType: q.ServiceType,
+		RequireChecksum: q.RequireChecksum, NegativeDelivers: q.NegativeDelivers, TrailingAt: q.TrailingAt,
 		IA5: q.DataCoding1, AbsoluteTimes: q.AbsoluteTimes,
 	}
 	for text, fate := range q.Fates {
@@ -157,7 +158,7 @@ func quirks(q config.Quirks) smsc.Quirks {
 // encoding is how texts are cut into parts for this SMSC.
 // CIMD2 has escapes for what the SMSC's alphabet lacks.
 func encoding(protocol string, q config.Quirks) session.Encoding {
-	to := session.Encoding{LongTexts: longTexts[q.LongTexts], Wide: q.LongTexts == "udh16"}
+	to := session.Encoding{LongTexts: longTexts[q.LongTexts], Wide: q.LongTexts == "udh16", Cedilla: q.Cedilla}
 	if protocol == "smpp" {
 		to.Alphabet = alphabets[q.Alphabet]
 	}

@@ -56,6 +56,7 @@ func TestSessions(t *testing.T) {
 		Quirks: config.Quirks{
 			ReceiptIDs: "decimal_to_hex", Alphabet: "latin1", Packed: true, LongTexts: "payload", Numbers: "plus", NoTLVs: true,
 			NoLogoutAnswer: true, NoChecksum: true, ServiceType: "CMT", DataCoding1: true, AbsoluteTimes: true, Fates: map[string]string{"0x45": "permanent", "7": "session"},
+			RequireChecksum: true, NegativeDelivers: true, TrailingAt: true,
 		},
 		Binds: []config.Bind{
 			{Address: "a:1", User: "u", Password: "p", Mode: "transmitter", SystemType: "t", Sessions: 2},
@@ -74,6 +75,7 @@ func TestSessions(t *testing.T) {
 			ReceiptIDs: smsc.IDDecimalToHex, Alphabet: smsc.AlphabetLatin1, Packed: true, LongTexts: smsc.LongPayload,
 			Numbers: smsc.NumbersPlus, NoTLVs: true, NoLogoutAnswer: true, NoChecksum: true, ServiceType: "CMT",
 			IA5: true, AbsoluteTimes: true, Fates: map[uint32]smsc.Fate{0x45: smsc.Permanent, 7: smsc.BadSession},
+			RequireChecksum: true, NegativeDelivers: true, TrailingAt: true,
 		},
 	}
 	if !reflect.DeepEqual(all[0].Machine, want) {
@@ -96,9 +98,9 @@ func TestSessions(t *testing.T) {
 }
 
 func TestEncoding(t *testing.T) {
-	q := config.Quirks{Alphabet: "latin1", LongTexts: "udh16", National: []string{"turkish", "portuguese"}}
+	q := config.Quirks{Alphabet: "latin1", LongTexts: "udh16", National: []string{"turkish", "portuguese"}, Cedilla: true}
 	if got, want := encoding("smpp", q), (session.Encoding{
-		Alphabet: smsc.AlphabetLatin1, Wide: true, National: []text.Language{text.Turkish, text.Portuguese},
+		Alphabet: smsc.AlphabetLatin1, Wide: true, National: []text.Language{text.Turkish, text.Portuguese}, Cedilla: true,
 	}); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

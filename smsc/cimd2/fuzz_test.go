@@ -123,7 +123,7 @@ func (s *script) due() smsc.Event {
 func FuzzESME(f *testing.F) {
 	f.Add([]byte{1, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 1, 3, 0, 2, 0})
 	f.Add(bytes.Repeat([]byte{0, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 9, 8, 7}, 20))
-	from := []Operation{51, 51, 53, 53, 53, 52, 55, 54, 90, 98, 99, 20, 20, 23, 40, 2, 77, 0}
+	from := []Operation{51, 51, 53, 53, 59, 52, 55, 54, 90, 98, 99, 20, 20, 23, 40, 2, 77, 0}
 	f.Fuzz(func(t *testing.T, octets []byte) {
 		s := &script{octets: octets}
 		cfg := testConfig
@@ -132,10 +132,12 @@ func FuzzESME(f *testing.F) {
 		cfg.Quirks.NoLogoutAnswer = s.next() > 250
 		m := New(cfg).(*machine)
 		answers := map[uint64]int{}
-		over := false
+		over, asked, told := false, 0, 0
 		handle := func(ev smsc.Event) {
 			for _, e := range m.Handle(ev, nil) {
 				switch e := e.(type) {
+				case smsc.TimeTold:
+					told++
 				case smsc.Answered:
 					answers[e.Ref]++
 				case smsc.Responded:
@@ -182,7 +184,13 @@ func FuzzESME(f *testing.F) {
 					handle(smsc.Connected{})
 				case 2:
 					handle(smsc.Disconnected{})
+				case 3, 4:
+					asked++
+					handle(smsc.AskTime{})
 				}
+			}
+			if told > asked {
+				t.Fatalf("the time was told %d times and asked for %d times", told, asked)
 			}
 		}
 		handle(smsc.Disconnected{})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -15,6 +16,7 @@ var Protocol = smsc.Protocol{
 	Read:      Read,
 	Reader:    newReader,
 	Check:     CheckConfig,
+	TellsTime: true,
 	New:       New,
 	NewServer: NewServer,
 	NewID:     NewID,
@@ -62,6 +64,10 @@ type machine struct {
 
 // maxGarbled packets in a row end the session.
 const maxGarbled = 5
+
+// timeWithin is how long the SMSC has to tell the time. One that does not know the
+// question may not answer it at all, and submits wait meanwhile.
+const timeWithin = 2 * time.Second
 
 // maxWindow is all numbers of one parity.
 const maxWindow = 128
@@ -129,9 +135,9 @@ func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	case smsc.Accept:
 		do = m.accept(ev.Ref, do)
 	case smsc.Refuse:
-		if r := m.in.find(ev.Ref); r != nil {
-			m.in.forget(r)
-		}
+		do = m.refuse(ev.Ref, do)
+	case smsc.AskTime:
+		do = m.askTime(do)
 	case smsc.Due:
 		if m.timers.due(ev.Timer) {
 			do = m.due(ev.Timer.Name, do)
@@ -191,8 +197,11 @@ func (m *machine) send(p *Packet, r request, do []smsc.Effect) ([]smsc.Effect, e
 
 // await sets the timer for the response. Login and logout have their own.
 func (m *machine) await(r request, do []smsc.Effect) []smsc.Effect {
-	if r.operation == Login || r.operation == Logout {
+	switch {
+	case r.operation == Login || r.operation == Logout:
 		return do
+	case r.asksTime():
+		return m.timers.setResponse(r.number, timeWithin, do)
 	}
 	return m.timers.setResponse(r.number, m.cfg.ResponseTimeout, do)
 }
@@ -271,10 +280,23 @@ func (m *machine) ask(ev smsc.Request, do []smsc.Effect) []smsc.Effect {
 	return do
 }
 
+// askTime asks for parameter 501.
+func (m *machine) askTime(do []smsc.Effect) []smsc.Effect {
+	if m.Ready() == 0 {
+		return append(do, smsc.TimeTold{})
+	}
+	p := m.writer.start(Get, 0)
+	p.AddInt(GetParameter, int(SMSCTime))
+	return m.request(p, do)
+}
+
 func (m *machine) came(packet any, do []smsc.Effect) []smsc.Effect {
 	p, ok := packet.(*Packet)
 	if !ok {
 		return do
+	}
+	if p.Bare && m.cfg.Quirks.RequireChecksum {
+		return m.onBare(p, do)
 	}
 	m.heard, m.garbled = true, 0
 	return m.received(p, do)
@@ -305,7 +327,7 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	case Deliver:
 		m.refs++
 		r.ref = m.refs
-		return append(do, smsc.Delivered{Ref: r.ref, Deliver: parseDeliver(p, m.cfg.Quirks.Alphabet, &m.octets)})
+		return append(do, smsc.Delivered{Ref: r.ref, Deliver: parseDeliver(p, &m.cfg.Quirks, &m.octets)})
 	case DeliverStatusReport:
 		m.refs++
 		r.ref = m.refs
@@ -347,6 +369,22 @@ func (m *machine) accept(ref uint64, do []smsc.Effect) []smsc.Effect {
 	return do
 }
 
+// refuse leaves a request unanswered: the SMSC will offer it again. One that knows
+// negative answers to delivers is given one, if it wants them.
+func (m *machine) refuse(ref uint64, do []smsc.Effect) []smsc.Effect {
+	r := m.in.find(ref)
+	switch {
+	case r == nil:
+	case m.cfg.Quirks.NegativeDelivers && r.packet.Operation == Deliver:
+		p := m.writer.start(Deliver.Response(), r.packet.Number)
+		p.AddInt(ErrorCode, int(ErrDeliverFailed))
+		do = m.reply(r, p, do)
+	default:
+		m.in.forget(r)
+	}
+	return do
+}
+
 // answered takes the response p to r.
 func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect {
 	e, explanation, failed := p.failure()
@@ -361,6 +399,9 @@ func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect
 		return m.loggedIn(e, explanation, failed, do)
 	case Logout:
 		return m.close(nil, smsc.RetryNot, do)
+	case Get:
+		at, _ := p.Time(SMSCTime)
+		return append(do, smsc.TimeTold{At: at})
 	case DeliveryRequest:
 		if m.served && !failed {
 			m.poll = true
@@ -465,6 +506,16 @@ func (m *machine) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
 	return m.nack(do)
 }
 
+// onBare treats a packet without the checksum that it must have as a damaged one. Whose
+// login is answered so will never see one.
+func (m *machine) onBare(p *Packet, do []smsc.Effect) []smsc.Effect {
+	err := syntax(-1, BadChecksum{Header: p}, "a packet without the checksum that is required")
+	if m.state == binding {
+		return m.close(err, smsc.RetrySlow, do)
+	}
+	return m.onGarbled(err, do)
+}
+
 func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
 	switch timer {
 	case loginTimer:
@@ -480,9 +531,11 @@ func (m *machine) due(timer string, do []smsc.Effect) []smsc.Effect {
 		}
 		m.heard = false
 		return m.timers.set(idleTimer, m.cfg.KeepAlive/2, do)
-	default:
-		return m.close(fmt.Errorf("cimd2: no %s within %v", timer, m.cfg.ResponseTimeout), smsc.RetrySoon, do)
 	}
+	if m.out.giveUp(timer) {
+		return append(do, smsc.TimeTold{})
+	}
+	return m.close(fmt.Errorf("cimd2: no %s within %v", timer, m.cfg.ResponseTimeout), smsc.RetrySoon, do)
 }
 
 // abandon answers every open submit: nobody knows what became of it.

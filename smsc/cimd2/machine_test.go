@@ -66,6 +66,11 @@ func show(e smsc.Effect) string {
 			return fmt.Sprintf("responded %d %v", e.Ref, e.Err)
 		}
 		return fmt.Sprintf("responded %d %v", e.Ref, e.Packet)
+	case smsc.TimeTold:
+		if e.At.IsZero() {
+			return "told nothing"
+		}
+		return "told " + Timestamp(e.At)
 	case smsc.QueryReceived:
 		return fmt.Sprintf("query %d %s", e.Ref, e.ID)
 	case smsc.CancelReceived:
@@ -368,6 +373,24 @@ func TestQuirks(t *testing.T) {
 	s.step(sub(1, "\x00\x7b"), "> 03:003"+submitted1+`_Oa_a"`, "set response 003 10s")
 	s.in("20:000·021:1·023:2·060:3·033:[x]", "delivered 1 2 > 1 ÄxÅ")
 
+	// A septet 00 in the last seven bits.
+	const packed = "20:000·021:1·023:2·060:3·034:31D98C56B3DD00"
+	s.in("20:002"+strings.TrimPrefix(packed, "20:000"), "delivered 2 2 > 1 1234567")
+	s = bound(smsc.Quirks{TrailingAt: true})
+	s.in(packed, "delivered 1 2 > 1 1234567@")
+	s.in("20:002·021:1·023:2·060:3·034:E8329BFD4697D9EC37", "delivered 2 2 > 1 hellohello")
+
+	s = bound(smsc.Quirks{NegativeDelivers: true})
+	const deliver = "20:000·021:1·023:2·060:3·033:x"
+	s.in(deliver, "delivered 1 2 > 1 x")
+	s.step(smsc.Refuse{Ref: 1}, "> 70:000·900:710")
+	s.in(deliver, "> 70:000·900:710") // the answer was lost: the same again
+	s.in("20:002"+strings.TrimPrefix(deliver, "20:000"), "delivered 2 2 > 1 x")
+	s.step(smsc.Accept{Ref: 2}, "> 70:002")
+	s.in("23:004·021:1·060:3·061:4·063:3", "reported 3 1/3 delivered")
+	s.step(smsc.Refuse{Ref: 3}) // there is no negative answer to a report
+	s.in("23:004·021:1·060:3·061:4·063:3", "reported 4 1/3 delivered")
+
 	s = bound(smsc.Quirks{NoLogoutAnswer: true})
 	s.step(smsc.Logout{}, "> 02:003", "close 2 <nil>")
 
@@ -403,6 +426,73 @@ func TestQuirks(t *testing.T) {
 			t.Errorf("%v %v, want without a checksum: %v", p, err, bare)
 		}
 	}
+}
+
+// Packets without a checksum are damaged ones for whoever requires it.
+func TestRequireChecksum(t *testing.T) {
+	cfg := testConfig
+	cfg.Quirks.RequireChecksum = true
+	summed := func(line string) smsc.Received {
+		p := packet(t, line)
+		p.Bare = false
+		return smsc.Received{Packet: p}
+	}
+	s := client(t, cfg)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.in("51:001", "close 1 cimd2: a packet without the checksum that is required")
+
+	s = client(t, cfg)
+	s.step(smsc.Connected{}, "> 01:001·010:user1·011:pass1", "set login 5s")
+	s.step(summed("51:001"), "stop login", "bound", "set idle 20s")
+	s.in("20:000·021:1·023:2·060:3·033:x", "> 99:000")
+	s.step(summed("20:000·021:1·023:2·060:3·033:x"), "delivered 1 2 > 1 x")
+	s.step(sub(1, "x"), "> 03:003"+submitted1+"x", "set response 003 10s")
+	s.in("53:003·060:1") // as a damaged one: left to the timeout
+	s.step(summed("53:003·060:1"), "stop response 003", "answered 1 accepted 358407654321/1")
+	for range maxGarbled - 1 {
+		s.in("40:002", "> 99:002")
+	}
+	s.in("40:002", "close 0 cimd2: 5 packets in a row are damaged, the last: cimd2: a packet without the checksum that is required")
+}
+
+// The SMSC is asked for its time; that it refuses, or does not know the question, does no harm.
+func TestTime(t *testing.T) {
+	s := boundClient(t)
+	ask := func(number string) {
+		t.Helper()
+		s.step(smsc.AskTime{}, "> 09:"+number+"·500:501", "set response "+number+" 2s")
+		s.ready(0)
+	}
+	ask("003")
+	s.step(smsc.AskTime{}, "told nothing") // not now
+	s.in("99:003", "> 09:003·500:501", "set response 003 2s")
+	s.in("20:000·021:1·023:2·060:3·033:x", "delivered 1 2 > 1 x") // served meanwhile
+	s.in("59:003·501:261122201500", "stop response 003", "told 261122201500")
+	s.ready(1)
+	for n, answer := range []string{"59:005·900:900", "98:007·900:1·901:unexpected operation", "98:000", "59:011", "59:013·501:tomorrow"} {
+		number := fmt.Sprintf("%03d", 5+2*n)
+		ask(number)
+		s.in(answer, "stop response "+number, "told nothing")
+		s.ready(1)
+	}
+	ask("015")
+	s.due("response 015", "told nothing")
+	s.ready(1)
+	s.step(sub(1, "x"), "> 03:017"+submitted1+"x", "set response 017 10s")
+	s.in("59:015·501:261122201500") // late
+	s.in("53:017·060:1", "stop response 017", "answered 1 accepted 358407654321/1")
+	ask("019")
+	s.step(smsc.Logout{})
+	s.in("59:019·900:900", "stop response 019", "told nothing", "> 02:021", "set logout 3s")
+
+	s = boundClient(t)
+	ask("003")
+	s.step(smsc.Disconnected{})
+
+	// What the caller asks himself is his: without an answer the session ends, as before.
+	s = boundClient(t)
+	s.step(smsc.Request{Ref: 1, Packet: packet(t, "09:000·500:501")}, "> 09:003·500:501", "set response 003 10s")
+	s.due("response 003", "responded 1 cimd2: the session ended before the response", "close 0 cimd2: no response 003 within 10s")
 }
 
 func TestLoginCannotBeSent(t *testing.T) {

@@ -85,6 +85,11 @@ func (p *Packet) addOriginator(from smsc.Address, n smsc.Numbers, texts *smsc.Te
 	return nil
 }
 
+// leastDate is the shortest validity that goes as a date. It is cut to a second, and
+// the SMSC's clock, if it told us what it shows, may be another one ahead of now: what
+// has passed already would be refused for good.
+const leastDate = 3 * time.Second
+
 // addValidity adds 050, or 051 where 050 cannot say it nearly: its steps are
 // 5 minutes to weeks, and it would be more than a tenth too long.
 func (p *Packet) addValidity(d time.Duration, now time.Time) {
@@ -93,7 +98,7 @@ func (p *Packet) addValidity(d time.Duration, now time.Time) {
 	}
 	code := ValidityCode(d)
 	if excess := Validity(code) - d; !now.IsZero() && (excess > d/10 || excess < 0) {
-		p.AddTime(ValidityAbsolute, now.Add(d))
+		p.AddTime(ValidityAbsolute, now.Add(max(d, leastDate)))
 		return
 	}
 	p.AddInt(ValidityRelative, code)
@@ -171,7 +176,7 @@ func ParseSubmit(p *Packet) (s smsc.Submission, err error) {
 func (p *Packet) submitted(s *smsc.Submission, octets *smsc.Octets) *Rejected {
 	s.Packet = p
 	part := &s.Part
-	if e := p.part(part, smsc.AlphabetGSM, octets); e != nil {
+	if e := p.part(part, &standard, octets); e != nil {
 		return e
 	}
 	if limit := text.Limit(part.Coding, len(part.UDH)); len(part.Data) > limit {
@@ -231,9 +236,12 @@ func wanted(mask int) (w smsc.Wanted) {
 	return w
 }
 
+// standard are no quirks.
+var standard smsc.Quirks
+
 // part reads addresses and user data. With an error part has
 // all that could be read: malformed binary user data as it came.
-func (p *Packet) part(part *smsc.Part, a smsc.Alphabet, octets *smsc.Octets) *Rejected {
+func (p *Packet) part(part *smsc.Part, quirks *smsc.Quirks, octets *smsc.Octets) *Rejected {
 	part.Class = -1
 	var fault *Rejected
 	var plain, packed string
@@ -271,7 +279,7 @@ func (p *Packet) part(part *smsc.Part, a smsc.Alphabet, octets *smsc.Octets) *Re
 	}
 	switch {
 	case isText:
-		part.Coding, part.Data = text.GSM7, decodeText(plain, a, octets)
+		part.Coding, part.Data = text.GSM7, decodeText(plain, quirks.Alphabet, octets)
 	case isBinary:
 		data, err := hex.DecodeString(packed)
 		switch {
@@ -279,7 +287,7 @@ func (p *Packet) part(part *smsc.Part, a smsc.Alphabet, octets *smsc.Octets) *Re
 			fault = reject(ErrUserDataSyntax, "binary user data %.40q is not pairs of hexadecimal digits", packed)
 			part.Coding, part.Data = text.Binary, []byte(packed)
 		case part.Coding == text.GSM7:
-			part.Data = unpack(data, len(part.UDH))
+			part.Data = unpack(data, len(part.UDH), quirks.TrailingAt)
 		default:
 			part.Data = data
 		}
@@ -290,7 +298,8 @@ func (p *Packet) part(part *smsc.Part, a smsc.Alphabet, octets *smsc.Octets) *Re
 // unpack reads septets of the default alphabet in 034: peers do not agree, and
 // packed is the more common reading. Beside a header of udh octets the septets
 // begin at the next septet's border (3GPP 23.040 §9.2.3.24), behind fill bits.
-func unpack(data []byte, udh int) []byte {
+// all takes a 00 at the end, where it may be padding, for a septet.
+func unpack(data []byte, udh int, all bool) []byte {
 	fill := (7 - udh*8%7) % 7
 	if fill > 0 && len(data) > 0 {
 		shifted := make([]byte, len(data))
@@ -302,6 +311,9 @@ func unpack(data []byte, udh int) []byte {
 		}
 		n := (8*len(data) - fill) / 7
 		return text.Unpack(shifted, n)
+	}
+	if all {
+		return text.Unpack(data, 8*len(data)/7)
 	}
 	return text.Unpack(data, -1)
 }
@@ -331,12 +343,12 @@ func (p *Packet) deliver(d smsc.Deliver) *Rejected {
 // 033. It takes whatever comes, because the SMSC would offer again what is not
 // answered, for ever: what is malformed arrives as it is.
 func ParseDeliver(p *Packet, a smsc.Alphabet) smsc.Deliver {
-	return parseDeliver(p, a, new(smsc.Octets))
+	return parseDeliver(p, &smsc.Quirks{Alphabet: a}, new(smsc.Octets))
 }
 
-func parseDeliver(p *Packet, a smsc.Alphabet, octets *smsc.Octets) smsc.Deliver {
+func parseDeliver(p *Packet, quirks *smsc.Quirks, octets *smsc.Octets) smsc.Deliver {
 	var d smsc.Deliver
-	_ = p.part(&d.Part, a, octets)
+	_ = p.part(&d.Part, quirks, octets)
 	d.At, _ = p.Get(ServiceCentreTime)
 	from, _ := p.Get(OriginatingAddress)
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a

@@ -39,7 +39,7 @@ var operationClaims = map[Operation]claim{
 	DeliveryRequest:     {"sends, as a retrieving account", "answers", "TestPolling TestServerRetrieving"},
 	Cancel:              {asked, "answers, with Manage", "TestRequest TestServerManages"},
 	Set:                 {asked, "answers, with Manage: password", "TestRequest TestServerManages"},
-	Get:                 {asked, "answers, with Manage: time", "TestRequest TestServerManages"},
+	Get:                 {"sends, for the time; else when asked (smsc.Request)", "answers, with Manage: time", "TestTime TestRequest TestServerManages"},
 	Deliver:             {"answers", "sends", "TestServedWhileWaiting TestParseDeliverTakesAnything TestServerDelivers TestBothEnds"},
 	DeliverStatusReport: {"answers", "sends", "TestServedWhileWaiting TestStatusReport TestServerDelivers"},
 	Alive:               {"sends, answers", "answers", "TestAliveWhenIdle TestServedWhileWaiting TestServerSession"},
@@ -87,8 +87,8 @@ var parameterClaims = map[Code]claim{
 	Priority:               {"codec", "hands over", "TestEveryParameter TestCheck"},
 	DeliveryMode:           {"sends", "reads", "TestPolling TestServerRetrieving"},
 	ServiceCentreAddress:   {"codec", "codec", "TestEveryParameter"},
-	GetParameter:           {asked, "reads", "TestRequest TestServerManages"},
-	SMSCTime:               {"hands over", "sends", "TestServerManages TestEveryParameter"},
+	GetParameter:           {"sends", "reads", "TestTime TestRequest TestServerManages"},
+	SMSCTime:               {"reads", "sends", "TestTime TestServerManages TestEveryParameter"},
 	ErrorCode:              {"sends, reads", "sends, reads", "TestErrorsOfSubmit TestErrorTable TestServerRefuses"},
 	ErrorText:              {"sends, reads", "sends", "TestErrorsOfSubmit TestServerRefuses"},
 }
@@ -104,7 +104,7 @@ var ruleClaims = []struct {
 	{"Parameters keep their order, unknown ones are kept", claim{"yes", "yes", "TestVectors TestCheck"}},
 	{"Leading zeros of integers, lower-case hexadecimal, a missing checksum are accepted", claim{"yes", "yes", "TestEveryParameter TestMalformed"}},
 	{"Checksum: sent unless switched off; a wrong or malformed one is NACKed and the packet not executed", claim{"yes", "yes", "TestQuirks TestGarbled TestMalformed TestChecksumIsTheSum"}},
-	{"A checksum may be required", claim{"-", "yes", "TestServerChecksums"}},
+	{"A checksum may be required: a packet without one is a damaged one", claim{"yes", "yes, of requests", "TestRequireChecksum TestServerChecksums"}},
 	{"Numbers: odd from the ESME, even from the SMSC, wrapping; a response has its request's", claim{"yes", "yes", "TestNumbersWrap TestNumberInUse TestServerDelivers TestServerNumbers"}},
 	{"A wrong number is NACKed with the expected one; jumps may be allowed", claim{"accepts jumps", "yes", "TestServerNumbers TestServerNacksAGapOnce"}},
 	{"NACK: what is asked for is sent again with all behind it, under the number that is wanted; three in a row end the session", claim{"yes", "yes", "TestNack TestWindow TestNackWithOurParity TestBothEnds"}},
@@ -116,14 +116,15 @@ var ruleClaims = []struct {
 	{"Alive when the line is idle; no response, or too many damaged packets, end the session", claim{"yes", "by inactivity", "TestAliveWhenIdle TestResponseTimeout TestGarbled TestServerSession"}},
 	{"Every submit has exactly one outcome; unknown when no response came", claim{"yes", "-", "TestEachSubmitIsAnsweredOnce TestResponseTimeout TestDisconnected FuzzESME"}},
 	{"Every deliver and status report has exactly one outcome", claim{"-", "yes", "TestServerDelivers FuzzServer"}},
-	{"A deliver that cannot be taken now is not answered, and offered again", claim{"yes", "yes", "TestDuplicatesAreAnsweredNotProcessed TestServerDelivers"}},
+	{"A deliver that cannot be taken now is not answered, and offered again; where the SMSC knows negative answers, with error 710", claim{"yes; 710 by quirk", "yes, reads 7xx", "TestDuplicatesAreAnsweredNotProcessed TestQuirks TestServerDelivers"}},
+	{"The SMSC's time is asked for, to say short validities as dates; a refusal, or no answer within 2 s, does no harm", claim{"yes", "answers", "TestTime TestServerManages"}},
 	{"A request that breaks a parameter's rule is refused with that parameter's error", claim{"-", "yes", "TestCheck TestMalformed"}},
 	{"033: escapes, ISO 8859-1, the letters of ISO 646-FI; written so that no reader errs", claim{"yes", "yes", "TestDecodeText TestEverySeptetComesBack TestKannelTexts"}},
 	{"033 in an SMSC's own alphabet: ISO 8859-1, ASCII", claim{"yes", "-", "TestAlphabets TestQuirks"}},
-	{"034: octets, UCS2; with the default alphabet packed septets, behind a header from the next septet's border", claim{"yes", "reads", "TestUserData TestPackedBinary TestPackedBehindHeader"}},
+	{"034: octets, UCS2; with the default alphabet packed septets, behind a header from the next septet's border; a last 00 that may be padding is that, or '@' by quirk", claim{"yes", "reads", "TestUserData TestPackedBinary TestPackedBehindHeader TestQuirks"}},
 	{"Message class (flash), every data coding scheme of 3GPP 23.038", claim{"yes", "yes", "TestDataCodingScheme TestUserData"}},
 	{"Status reports name their message by 021 and 060; all statuses and network errors", claim{"yes", "yes", "TestStatusReport"}},
-	{"Deviations of one SMSC: alphabet, numbers, checksum, logout, what an error means", claim{"yes", "-", "TestQuirks"}},
+	{"Deviations of one SMSC: alphabet, numbers, checksum, logout, negative answers, padding, what an error means", claim{"yes", "-", "TestQuirks TestRequireChecksum"}},
 }
 
 func TestPICS(t *testing.T) {
@@ -268,7 +269,7 @@ What becomes of a submit that is answered with one, unless the SMSC's ` + "`fate
 ## Not supported
 
 - Windows other than one fixed by the login; deliveries are not counted in 019.
-- Negative answers to a deliver (7xx) are read by the SMSC, but no ESME sends them: older SMSCs know only positive ones.
+- Negative answers to a deliver other than 710 (7xx) are read by the SMSC, but no ESME sends them: older SMSCs know only positive ones.
 - What only one source knows of: USSD (041 to 048), virtual SMSCs.
 `)
 	return b.String()

@@ -279,6 +279,8 @@ func TestValidityForm(t *testing.T) {
 	now := time.Date(2026, 11, 22, 20, 15, 0, 0, time.FixedZone("SMSC", 2*3600))
 	for d, want := range map[time.Duration][2]string{ // without and with the time
 		0:                               {"", ""},
+		time.Second:                     {"050:0", "051:261122201503"}, // the date must not have passed where the clock is another second ahead
+		30 * time.Second:                {"050:0", "051:261122201530"},
 		2 * time.Minute:                 {"050:0", "051:261122201700"},
 		4*time.Minute + 50*time.Second:  {"050:0", "050:0"},
 		5 * time.Minute:                 {"050:0", "050:0"},

@@ -23,6 +23,9 @@ type request struct {
 	asked     bool   // by smsc.Request
 }
 
+// asksTime: it is the machine's own question for the SMSC's time.
+func (r *request) asksTime() bool { return r.operation == Get && !r.asked }
+
 // maxNacks in a row end the session: the other side will never take it.
 const maxNacks = 3
 
@@ -63,6 +66,16 @@ func (o *outbox) answered(p *Packet) (r request, ok bool) {
 		}
 	}
 	return request{}, false
+}
+
+// giveUp takes off the question for the time that this timer is of; not ok: it is of
+// another request.
+func (o *outbox) giveUp(timer string) (ok bool) {
+	i := slices.IndexFunc(o.open, func(r request) bool { return r.asksTime() && responseTimers[r.number] == timer })
+	if i >= 0 {
+		o.open = slices.Delete(o.open, i, i+1)
+	}
+	return i >= 0
 }
 
 // nack is told the number that the other side expects next. What it expects is

@@ -14,5 +14,5 @@
 //	            outcome(1), intent(2) ◀──────────────────── answer(1)
 //	 ◀─Answered─ ─ ─ ─ ─ ─ ─ sync ─ ─ ─ ─ ─▶ submit(2) ───▶
 //
-// plan.go, parts.go, backoff.go and assembly.go are pure.
+// plan.go, parts.go, backoff.go, clock.go and assembly.go are pure.
 package session

@@ -32,6 +32,10 @@ type stub struct {
 	config   smsc.ServerConfig
 	seen     chan seen // submits, answers to delivers and reports
 
+	clock   func() time.Time // what it tells of its time; nil: it never answers. With config.Manage
+	hangsUp bool             // when it is asked for its time
+	asked   int              // for the time, with mu
+
 	mu       sync.Mutex
 	sessions map[*stubSession]bool
 	binds    int
@@ -115,6 +119,17 @@ func (c *stubSession) handle(ev smsc.Event) {
 			refuse := c.s.refuse
 			c.s.mu.Unlock()
 			c.handle(smsc.LoginResult{OK: !refuse})
+		case smsc.TimeRequested:
+			c.s.mu.Lock()
+			c.s.asked++
+			tell := c.s.clock
+			c.s.mu.Unlock()
+			switch {
+			case c.s.hangsUp:
+				c.hangup()
+			case tell != nil:
+				c.handle(smsc.TimeAnswer{Ref: e.Ref, At: tell()})
+			}
 		case smsc.SubmitReceived, smsc.DeliverAnswered:
 			c.s.seen <- seen{c, e}
 		case smsc.Close:

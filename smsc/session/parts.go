@@ -17,6 +17,7 @@ type Encoding struct {
 	National  []text.Language // shift tables that the handsets know
 	LongTexts smsc.LongTexts  // LongPayload: a long text is one part, whatever its length
 	Wide      bool            // 16-bit references: they collide less, a part holds an octet less
+	Cedilla   bool            // ç goes as Ç, whose code it shares at many handsets, where that saves UCS2
 }
 
 // cut makes a message's parts. reference is that of the concatenation. The
@@ -54,6 +55,11 @@ func (e Encoding) encode(s string) (text.Encoded, error) {
 	if e.LongTexts == smsc.LongPayload {
 		e.National = nil // they are named in a header, which the SMSC that cuts the text makes
 	}
+	if e.Cedilla {
+		if capital := strings.ReplaceAll(s, "ç", "Ç"); gsm7(capital) {
+			s = capital
+		}
+	}
 	encoded, err := text.EncodeFor(s, e.National...)
 	if err != nil || encoded.Coding != text.GSM7 || e.Alphabet == smsc.AlphabetGSM {
 		return encoded, err
@@ -66,6 +72,12 @@ func (e Encoding) encode(s string) (text.Encoded, error) {
 		return text.Encoded{Coding: text.UCS2, Data: text.EncodeUCS2(s)}, nil
 	}
 	return encoded, nil
+}
+
+// gsm7 reports whether the default alphabet has all of s.
+func gsm7(s string) bool {
+	_, ok := text.EncodeGSM7(s)
+	return ok
 }
 
 // deadline is when m is worth nothing any more: its own, else validity after

@@ -259,7 +259,7 @@ func newMemoryEdge(b *testing.B, protocol smsc.Protocol, c copier) *memoryEdge {
 		SMSC: "bench", Inlet: e.system.Root.Spawn(actor.PropsFromFunc(func(actor.Context) {})), Journal: forgetful{}, Validity: 24 * time.Hour,
 		Receipts: true, ReceiptsAfter: 24 * time.Hour,
 		Sessions: []Config{{
-			Name: "bench/0", Protocol: protocol, Dial: conn.Dialer(c.listen(b)), Redial: Backoff{time.Second, time.Second},
+			Name: "bench/0", Protocol: protocol, Zone: time.UTC, Dial: conn.Dialer(c.listen(b)), Redial: Backoff{time.Second, time.Second},
 			Machine: smsc.Config{
 				User: "ringway", Password: "secret", Window: 1, KeepAlive: 30 * time.Second, ResponseTimeout: 10 * time.Second,
 				LoginTimeout: 15 * time.Second,

@@ -25,7 +25,8 @@ type Config struct {
 	Dial        func(ctx context.Context) (net.Conn, error)
 	Accepts     bool
 	DialTimeout time.Duration
-	// Zone is that of the SMSC's clock, for what is said as a date; nil: not known.
+	// Zone is that of the SMSC's clock, for what is said as a date; nil: not known. Then
+	// an SMSC that can be asked is asked for its time.
 	Zone       *time.Location
 	Redial     Backoff // after the line broke, e.g. 0.2 s to 30 s
 	RedialSlow Backoff // after a refused login, e.g. 30 s to 5 min
@@ -110,6 +111,7 @@ type session struct {
 	refused int          // refused logins in a row
 	boundAt time.Time    // of this connection; zero: not yet
 	alarms  alarms
+	clock   clock    // asked for where there is no Zone
 	submits []submit // not yet given to the machine: at most the window
 	began   map[uint64]time.Time
 	open    map[uint64]struct{} // refs handed to the inlet and not yet answered
@@ -169,6 +171,9 @@ func (s *session) connect(ctx actor.Context) {
 	s.round++
 	s.machine = s.cfg.Protocol.New(s.cfg.Machine)
 	s.alarms = alarms{}
+	if s.cfg.Zone == nil && s.cfg.Protocol.TellsTime {
+		s.clock.connected(time.Now())
+	}
 	s.fault, s.retry, s.why, s.boundAt = false, smsc.RetrySoon, nil, time.Time{}
 	root, self := ctx.ActorSystem().Root, ctx.Self()
 	s.conn = conn.Open(conn.Config{
@@ -215,12 +220,13 @@ func (s *session) pump(ctx actor.Context) {
 		s.returnSubmits(ctx)
 		return
 	}
-	for len(s.submits) > 0 && s.machine.Ready() > 0 {
+	s.askTime(ctx)
+	for len(s.submits) > 0 && s.machine.Ready() > 0 && !s.clock.awaited() {
 		next := s.submits[0]
 		s.submits = s.submits[1:]
 		now := time.Now()
 		s.began[next.ref] = now
-		ev := smsc.Submit{Ref: next.ref, Part: next.part}
+		ev := smsc.Submit{Ref: next.ref, Part: next.part, Now: s.clock.at(now)}
 		if s.cfg.Zone != nil {
 			ev.Now = now.In(s.cfg.Zone)
 		}
@@ -235,6 +241,23 @@ func (s *session) pump(ctx actor.Context) {
 		s.returnSubmits(ctx)
 	}
 	s.tellState(s.machine.State())
+}
+
+// askTime asks for the SMSC's time where it is wanted, before any submit.
+func (s *session) askTime(ctx actor.Context) {
+	if !s.clock.next.IsZero() && s.machine.Ready() > 0 && s.clock.ask(time.Now()) {
+		s.step(ctx, smsc.AskTime{})
+	}
+}
+
+func (s *session) onTimeTold(e smsc.TimeTold) {
+	now := time.Now()
+	s.clock.told(e.At, now)
+	if e.At.IsZero() {
+		s.log.Info("the SMSC does not tell its time: validities go in steps of minutes to weeks, rounded up, unless its zone is configured")
+	} else {
+		s.log.Debug("the SMSC's clock", zap.Duration("ahead", s.clock.ahead), zap.Time("asked_again", s.clock.next))
+	}
 }
 
 // step is one question to the machine. The outlet hears that the session is
@@ -263,6 +286,8 @@ func (s *session) perform(ctx actor.Context, effect smsc.Effect) {
 		ctx.Send(s.inlet, linked{s.cfg.Name, true})
 	case smsc.Answered:
 		s.onAnswered(ctx, e)
+	case smsc.TimeTold:
+		s.onTimeTold(e)
 	case smsc.Delivered:
 		s.open[e.Ref] = struct{}{}
 		ctx.Send(s.inlet, delivered{ctx.Self(), s.cfg.Name, s.round, e.Ref, e.Deliver})

@@ -302,6 +302,10 @@ func TestEncoding(t *testing.T) {
 		{Encoding{Alphabet: smsc.AlphabetLatin1}, "Δ", text.UCS2, 1, ""},
 		{Encoding{Alphabet: smsc.AlphabetASCII}, "[a@", text.GSM7, 1, ""},
 		{Encoding{Alphabet: smsc.AlphabetASCII}, "é", text.UCS2, 1, ""},
+		{Encoding{}, "garçon", text.UCS2, 1, ""},
+		{Encoding{Cedilla: true}, "Ça va", text.GSM7, 1, ""},
+		{Encoding{Cedilla: true}, "garçon ж", text.UCS2, 1, ""}, // and keeps its ç
+		{Encoding{Cedilla: true, National: []text.Language{text.Turkish}}, strings.Repeat("çş", 50), text.GSM7, 1, "03250101"},
 		{Encoding{National: []text.Language{text.Turkish}}, strings.Repeat("ş", 100), text.GSM7, 1, "03250101"},
 		{Encoding{National: []text.Language{text.Turkish}, LongTexts: smsc.LongSAR}, strings.Repeat("ş", 200), text.GSM7, 2, "08000307020125"},
 		{Encoding{National: []text.Language{text.Turkish}, LongTexts: smsc.LongPayload}, strings.Repeat("ş", 200), text.UCS2, 1, ""},
@@ -318,6 +322,11 @@ func TestEncoding(t *testing.T) {
 		if got := a.message().Text; got != c.text {
 			t.Errorf("%+v: %q comes back as %q", c.encoding, c.text, got)
 		}
+	}
+	// ç and Ç share a code.
+	parts, err := Encoding{Cedilla: true}.cut(message(7, "+639170000001", "garçon"), 7, true)
+	if err != nil || len(parts) != 1 || parts[0].Coding != text.GSM7 || string(parts[0].Data) != "gar\x09on" {
+		t.Errorf("%+v, %v", parts, err)
 	}
 	// The wide reference is of the message, and differs where the narrow one is the same.
 	wide := func(seq uint64) string {

@@ -138,7 +138,7 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 	{"Redelivered message: the same key", "yes", "–", "TestKeyRecognisesARedelivery"},
 	{"Ids of receipts in another base (ReceiptIDs)", "yes", "–", "TestQuirkReceiptIDs TestIDForms"},
 	{"Default alphabet that is not GSM (Alphabet)", "yes", "–", "TestQuirkAlphabet"},
-	{"Packed septets in data_coding 0 (Packed)", "yes", "–", "TestQuirkPacked"},
+	{"Packed septets in data_coding 0 (Packed); a last 00 that may be padding is that, or '@' (TrailingAt)", "yes", "–", "TestQuirkPacked"},
 	{"data_coding 1 for the default alphabet (IA5)", "yes", "–", "TestQuirkIA5"},
 	{"Validity periods as dates (AbsoluteTimes)", "yes", "–", "TestQuirkAbsoluteTimes"},
 	{"Long texts by header, sar_ parameters or message_payload (LongTexts)", "yes", "reads all", "TestQuirkLongTexts"},

@@ -103,9 +103,14 @@ func pack(udh, septets []byte) []byte {
 	return octets
 }
 
-// unpack is the inverse; udh is how many octets of all are the header.
-func unpack(all []byte, udh int) []byte {
-	septets := text.Unpack(all, -1)
+// unpack is the inverse; udh is how many octets of all are the header. trailing takes
+// a 00 at the end, where it may be padding, for a septet.
+func unpack(all []byte, udh int, trailing bool) []byte {
+	n := -1
+	if trailing {
+		n = 8 * len(all) / 7
+	}
+	septets := text.Unpack(all, n)
 	return septets[min((8*udh+6)/7, len(septets)):]
 }
 

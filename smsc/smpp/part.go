@@ -222,7 +222,7 @@ func (p *SubmitSM) part(q *smsc.Quirks) (part smsc.Part, bad Status) {
 	if dataCoding == 0 {
 		switch {
 		case q.Packed:
-			part.Data = unpack(all, len(all)-len(part.Data))
+			part.Data = unpack(all, len(all)-len(part.Data), q.TrailingAt)
 		case q.Alphabet != smsc.AlphabetGSM:
 			part.Coding = text.Latin1 // of which ASCII is a part
 		}

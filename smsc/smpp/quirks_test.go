@@ -150,7 +150,7 @@ func TestQuirkPacked(t *testing.T) {
 			udh = append([]byte{byte(n - 1)}, make([]byte, n-1)...)
 		}
 		all := pack(udh, septets)
-		if got := unpack(all, len(udh)); !bytes.HasPrefix(all, udh) || !bytes.Equal(got, septets) {
+		if got := unpack(all, len(udh), false); !bytes.HasPrefix(all, udh) || !bytes.Equal(got, septets) {
 			r.Fatalf("%x becomes %x", septets, got)
 		}
 	})
@@ -162,6 +162,13 @@ func TestQuirkPacked(t *testing.T) {
 	d.ESMClass = ESMClassUDHI
 	if got := incoming(t, packed, d).(smsc.Delivered).Deliver; text.DecodeGSM7(got.Data) != "tail" || len(got.UDH) != 6 {
 		t.Errorf("%+v", got)
+	}
+	// A septet 00 in the last seven bits.
+	for want, q := range map[string]smsc.Quirks{"1234567": packed, "1234567@": {Packed: true, TrailingAt: true}} {
+		d = deliverSM(1, "\x31\xd9\x8c\x56\xb3\xdd\x00")
+		if got := incoming(t, q, d).(smsc.Delivered).Deliver; text.DecodeGSM7(got.Data) != want {
+			t.Errorf("%+v: %q, want %q", q, text.DecodeGSM7(got.Data), want)
+		}
 	}
 	r := deliverSM(1, "id:a1 sub:001 dlvrd:001 submit date:2611221000 done date:2611221001 stat:DELIVRD err:000 text:")
 	r.ESMClass = esmTypeReceipt // not packed, as most
