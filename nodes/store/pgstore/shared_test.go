@@ -56,11 +56,35 @@ func must(t testing.TB, err error) {
 func putUsers(t testing.TB, s *Store, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		must(t, waitErr(t, func(done func(error)) { s.PutUser(journal.User{Name: name}, done) }))
+		_, err := patiently(func() (none struct{}, err error) {
+			return none, waitErr(t, func(done func(error)) { s.PutUser(journal.User{Name: name}, done) })
+		})
+		must(t, err)
 	}
 }
 
+// patiently asks again what a busy machine's database has not done in time.
+func patiently[T any](ask func() (T, error)) (T, error) {
+	for deadline := time.Now().Add(time.Minute); ; {
+		answer, err := ask()
+		if !errors.Is(err, ErrAway) || time.Now().After(deadline) {
+			return answer, err
+		}
+	}
+}
+
+var refs atomic.Int64
+
+// accept does so patiently, under a ref: what was not answered may be stored.
 func accept(t testing.TB, s *Store, sub journal.Submission) (journal.Accepted, error) {
+	t.Helper()
+	if sub.Ref == "" {
+		sub.Ref = fmt.Sprint("accept-", refs.Add(1))
+	}
+	return patiently(func() (journal.Accepted, error) { return tryAccept(t, s, sub) })
+}
+
+func tryAccept(t testing.TB, s *Store, sub journal.Submission) (journal.Accepted, error) {
 	t.Helper()
 	return wait(t, func(done func(journal.Accepted, error)) { s.Accept(sub, done) })
 }
@@ -147,7 +171,7 @@ func TestI8_OneOwner(t *testing.T) {
 func TestLeases(t *testing.T) {
 	dsn, ctx := pgtest.Shared(t).Database(t), t.Context()
 	a, b := open(t, Options{DSN: dsn, Node: "a"}), open(t, Options{DSN: dsn, Node: "b"})
-	if live, err := a.Renew(ctx, "a", 300*time.Millisecond); err != nil || !slices.Equal(live, []string{"a"}) {
+	if live, err := a.Renew(ctx, "a", time.Minute); err != nil || !slices.Equal(live, []string{"a"}) {
 		t.Fatalf("live: %v, %v", live, err)
 	}
 	if live, err := b.Renew(ctx, "b", time.Hour); err != nil || !slices.Contains(live, "b") {
@@ -218,7 +242,7 @@ func TestI6_EventsOfTwoHubs(t *testing.T) {
 					ended = true
 				default:
 				}
-				ev, err := hubs[n%2].Events(name, n, 9)
+				ev, err := patiently(func() ([]journal.UserEvent, error) { return hubs[n%2].Events(name, n, 9) })
 				if err != nil {
 					t.Error(err)
 					return
@@ -250,7 +274,9 @@ func TestI6_EventsOfTwoHubs(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					if found, err := wait(t, func(done func(bool, error)) { hubs[(w+i)%2].Received(to, "", a.ID, done) }); !found || err != nil {
+					if found, err := patiently(func() (bool, error) {
+						return wait(t, func(done func(bool, error)) { hubs[(w+i)%2].Received(to, "", a.ID, done) })
+					}); !found || err != nil {
 						t.Errorf("received: %v, %v", found, err)
 					}
 				}
@@ -276,12 +302,31 @@ func TestI14_QueueOfTwoHubs(t *testing.T) {
 	for w := range writers {
 		writing.Go(func() {
 			from := fmt.Sprint("sender-", w)
-			pending := make(chan error, each)
-			for i := range each { // without waiting
-				hubs[w%2].Accept(down(from, fmt.Sprint(i)), func(_ journal.Accepted, err error) { pending <- err })
+			text := func(i int) journal.Submission {
+				sub := down(from, fmt.Sprint(i))
+				sub.Ref = sub.Text
+				return sub
 			}
+			type answer struct {
+				i   int
+				err error
+			}
+			answers := make(chan answer, each)
+			for i := range each { // without waiting
+				hubs[w%2].Accept(text(i), func(_ journal.Accepted, err error) { answers <- answer{i, err} })
+			}
+			var late []int
 			for range each {
-				if err := <-pending; err != nil {
+				a := <-answers
+				if errors.Is(a.err, ErrAway) { // and so are all behind it
+					late = append(late, a.i)
+				} else if a.err != nil {
+					t.Error(a.err)
+				}
+			}
+			slices.Sort(late)
+			for _, i := range late {
+				if _, err := accept(t, hubs[w%2], text(i)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -362,9 +407,9 @@ func (l *load) run(stop <-chan struct{}) {
 				if i%3 == 0 {
 					sub.Ref = text
 				}
-				_, err := accept(l.t, l.s, sub)
+				_, err := tryAccept(l.t, l.s, sub)
 				if err != nil && sub.Ref != "" { // as a client does
-					_, err = accept(l.t, l.s, sub)
+					_, err = tryAccept(l.t, l.s, sub)
 				}
 				if err != nil && !errors.Is(err, ErrAway) {
 					l.t.Errorf("seed %d: accept: %v", l.seed, err)
@@ -547,9 +592,9 @@ func (l *load) grow(more int) {
 
 func waitFor(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !f(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited a minute for %s", what)
+			t.Fatalf("waited two minutes for %s", what)
 		}
 	}
 }
@@ -570,13 +615,13 @@ func TestUnknownCommits(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { l.run(stop) })
 	l.grow(400)
+	for cutter.after.Load() < 5 { // a busy machine writes few large groups
+		l.grow(50)
+	}
 	cutter.seed(l.seed, 0)
 	close(stop)
 	wg.Wait()
 	t.Logf("%d connections were cut before the request, %d before the answer", cutter.before.Load(), cutter.after.Load())
-	if cutter.after.Load() < 5 {
-		t.Error("too few were cut to say anything")
-	}
 	l.check()
 }
 
@@ -616,7 +661,7 @@ func TestAway(t *testing.T) {
 	kept := make(chan error, 1)
 	r.Down().Processed(entries[0], processed(), func(err error) { kept <- err })
 	for what, call := range map[string]func() error{
-		"accept": func() error { _, err := accept(t, s, down("anna", "y")); return err },
+		"accept": func() error { _, err := tryAccept(t, s, down("anna", "y")); return err },
 		"received": func() error {
 			_, err := wait(t, func(done func(bool, error)) { s.Received("ben", "", entries[0].Message.Id, done) })
 			return err
@@ -626,12 +671,19 @@ func TestAway(t *testing.T) {
 		},
 		"events": func() error { _, err := s.Events("anna", 0, 10); return err },
 	} {
-		begun := time.Now()
-		if err := call(); !errors.Is(err, ErrAway) {
-			t.Errorf("%s: %v; want ErrAway", what, err)
-		}
-		if took := time.Since(begun); took > patience+time.Second {
-			t.Errorf("%s: said after %v", what, took)
+		for try := 1; ; try++ { // a busy machine gets another chance
+			begun := time.Now()
+			if err := call(); !errors.Is(err, ErrAway) {
+				t.Errorf("%s: %v; want ErrAway", what, err)
+			}
+			took := time.Since(begun)
+			if took <= patience+time.Second {
+				break
+			}
+			if try == 3 {
+				t.Errorf("%s: said after %v", what, took)
+				break
+			}
 		}
 	}
 	if err := s.Ready(); !errors.Is(err, ErrAway) {
@@ -659,23 +711,28 @@ func TestAway(t *testing.T) {
 func TestOneAlone(t *testing.T) {
 	s := open(t, Options{DSN: pgtest.Shared(t).Database(t)})
 	type answer struct {
-		text string
-		err  error
+		sub journal.Submission
+		err error
 	}
 	answers := make(chan answer, 10)
 	for i := range 10 {
 		sub := down("anna", fmt.Sprint("text ", i))
+		sub.Ref = fmt.Sprint(i)
 		if i == 5 {
 			sub.Text = "\xff" // no protobuf string
 		}
 		if i == 6 {
 			sub.Ref, sub.Sender = "zero\x00byte", "\x00"
 		}
-		s.Accept(sub, func(_ journal.Accepted, err error) { answers <- answer{sub.Text, err} })
+		s.Accept(sub, func(_ journal.Accepted, err error) { answers <- answer{sub, err} })
 	}
 	for range 10 {
-		if a := <-answers; (a.err != nil) != (a.text == "\xff") {
-			t.Errorf("%q: %v", a.text, a.err)
+		a := <-answers
+		if errors.Is(a.err, ErrAway) {
+			_, a.err = accept(t, s, a.sub)
+		}
+		if (a.err != nil) != (a.sub.Text == "\xff") {
+			t.Errorf("%q: %v", a.sub.Text, a.err)
 		}
 	}
 	if _, ok, err := s.MessageByRef("anna", "zero\x00byte"); !ok || err != nil {
