@@ -25,6 +25,7 @@ import (
 
 const (
 	testTTL = slow * time.Second
+	longTTL = 4 * time.Second         // where it matters that a fifth of it is enough for a loaded machine
 	within  = slow * 20 * time.Second // for what takes a few seconds on a loaded machine
 )
 
@@ -52,6 +53,7 @@ type world struct {
 	dir    string
 	log    *zap.Logger
 	key    string
+	ttl    time.Duration // of leases
 	kinds  func(node string) []Kind
 
 	mu    sync.Mutex
@@ -64,7 +66,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		t: t, leases: &memlease.Store{}, record: newRecord(), dir: t.TempDir(), log: zap.NewNop(),
+		t: t, leases: &memlease.Store{}, record: newRecord(), dir: t.TempDir(), log: zap.NewNop(), ttl: testTTL,
 		names: map[string]string{}, cut: map[string]bool{}, conns: map[net.Conn][2]string{}, nodes: map[string]*Node{},
 	}
 	if os.Getenv("RINGWAY_TEST_LOG") != "" {
@@ -116,7 +118,7 @@ func tlsOf(t *testing.T, dir, name string) TLS {
 func (w *world) config(name string, join ...string) Config {
 	return Config{
 		Name: name, Cluster: "test", Listen: "127.0.0.1:0", Remote: "127.0.0.1:0", Join: join, KeyFile: w.key,
-		TLS: tlsOf(w.t, w.dir, "hub"), Leases: w.leases, LeaseTTL: testTTL, Kinds: w.kinds(name), Log: w.log.Named(name),
+		TLS: tlsOf(w.t, w.dir, "hub"), Leases: w.leases, LeaseTTL: w.ttl, Kinds: w.kinds(name), Log: w.log.Named(name),
 		Attributes: map[string]string{"link": name + ":7001"},
 		tune: func(c *memberlist.Config) {
 			c.ProbeInterval, c.ProbeTimeout, c.GossipInterval = slow*150*time.Millisecond, slow*120*time.Millisecond, slow*40*time.Millisecond
@@ -165,14 +167,25 @@ func (w *world) startAll(names ...string) []*Node {
 	return nodes
 }
 
+// settle waits until all of nodes see each other, and are ready. What each is to run is
+// decided by what its lookup and its placement know, which is a little later than its
+// provider.
 func (w *world) settle(nodes ...*Node) {
 	w.t.Helper()
 	for _, n := range nodes {
 		eventually(w.t, n.cfg.Name+" is ready among "+fmt.Sprint(len(nodes)), func() error {
-			if got := len(n.Members()); got != len(nodes) {
-				return fmt.Errorf("it sees %d members", got)
+			for _, got := range []int{len(n.Members()), len(n.lookup.state.Load().members)} {
+				if got != len(nodes) {
+					return fmt.Errorf("it sees %d members", got)
+				}
 			}
-			return n.Ready()
+			if err := n.Ready(); err != nil {
+				return err
+			}
+			if !n.settled(w.t.Context()) {
+				return errors.New("its placement does not answer")
+			}
+			return nil
 		})
 	}
 }
@@ -209,12 +222,17 @@ func (w *world) dial(ctx context.Context, from, address string) (net.Conn, error
 		return nil, errors.New("cut")
 	}
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err == nil {
-		w.mu.Lock()
-		w.conns[c] = [2]string{from, to}
-		w.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut[from] != w.cut[to] { // meanwhile
+		c.Close()
+		return nil, errors.New("cut")
+	}
+	w.conns[c] = [2]string{from, to}
+	return c, nil
 }
 
 // lossy is memberlist's transport in a world.

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/cluster/view"
 )
 
@@ -136,9 +137,13 @@ func (k *keeper) run() {
 		}()
 	}
 	renew := func() {
+		ask := k.l.cfg.Leases.Renew
+		if tenure.Holds() {
+			ask = k.l.cfg.Leases.Prolong
+		}
 		call(func(ctx context.Context) answer {
 			asked := time.Now()
-			live, err := k.l.cfg.Leases.Renew(ctx, k.node, ttl)
+			live, err := ask(ctx, k.node, ttl)
 			return answer{asked: asked, live: live, err: err}
 		})
 	}
@@ -158,7 +163,8 @@ func (k *keeper) run() {
 	defer timer.Stop()
 	for {
 		now := time.Now()
-		// First of all: a process that was paused may be past its lease.
+		// First of all: a process that was paused may be past its lease. (The clock of a
+		// machine that was suspended has stood still with it: the next renewal is refused.)
 		if tenure.Holds() && !now.Before(tenure.Until()) {
 			tenure.Lapse("the lease could not be renewed in time")
 			stop(reason(tenure.Why(), failed))
@@ -203,6 +209,13 @@ func (k *keeper) run() {
 				due = time.Now().Add(ttl/5 + time.Duration(rand.Int64N(int64(ttl/10)))) //nolint:gosec // two nodes out of step
 				if a.err != nil && !closing {
 					due = time.Now().Add(ttl) // it may still be carried out: not upon a new lease
+				}
+				continue
+			}
+			if errors.Is(a.err, journal.ErrNoLease) { // whatever the clock here says
+				if tenure.Holds() {
+					tenure.Lapse("the lease had run out before it was renewed")
+					stop(tenure.Why())
 				}
 				continue
 			}

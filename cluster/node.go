@@ -295,8 +295,8 @@ func (n *Node) settled(ctx context.Context) bool {
 func (n *Node) Ready() error { return n.lookup.Ready() }
 
 // Valid says whether the node's lease runs at this moment, by its monotonic clock: a
-// process that was paused past it sees so when it wakes. What counts is the epoch,
-// which the store compares.
+// process that was paused past it sees so when it wakes, one whose machine was suspended
+// when it next renews it. What counts is the epoch, which the store compares.
 func (n *Node) Valid() bool { return n.lookup.Valid() }
 
 // Stop stops all grains, ends the lease and leaves. Drain first to have others take

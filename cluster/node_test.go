@@ -112,14 +112,16 @@ func TestScaleOutUnderCalls(t *testing.T) {
 	}
 }
 
-// everywhere waits until each grain lives at its owner, by n's view.
+// everywhere waits until each grain lives at its owner, by n's view: one of kind client,
+// which is not handed over, perhaps nowhere yet.
 func (w *world) everywhere(n *Node, kind string, ids []string) time.Duration {
 	w.t.Helper()
 	return eventually(w.t, "all grains live at their owners", func() error {
 		live := w.record.live()
 		for _, id := range ids {
-			if m, _ := n.Owner(kind, id); live[kind+"/"+id] != m.Name {
-				return fmt.Errorf("%s lives on %q and belongs to %s", id, live[kind+"/"+id], m.Name)
+			at := live[kind+"/"+id]
+			if m, _ := n.Owner(kind, id); at != m.Name && (at != "" || kind != "client") {
+				return fmt.Errorf("%s lives on %q and belongs to %s", id, at, m.Name)
 			}
 		}
 		return nil
@@ -194,6 +196,7 @@ func TestHandOver(t *testing.T) {
 	ids = ids[:4]
 	w.placed(nodes[1], "slow", ids)
 	drained := make(chan error, 1)
+	began := time.Now()
 	go func() { drained <- nodes[0].Drain(t.Context()) }()
 	eventually(t, "all are told", func() error {
 		mu.Lock()
@@ -205,7 +208,8 @@ func TestHandOver(t *testing.T) {
 	})
 	for _, n := range nodes {
 		for _, id := range ids {
-			if at, err := w.request(n, "slow", id, within); at != "hub-1" || err != nil {
+			at, err := w.request(n, "slow", id, within)
+			if over := time.Since(began) >= HandOverWithin; err != nil || at != "hub-1" && (at != "hub-2" || !over) {
 				t.Errorf("while leaving, %s answers from %q: %v", id, at, err)
 			}
 		}

@@ -36,7 +36,7 @@ type placement struct {
 
 	term uint64        // of the lease, from the keeper
 	done chan struct{} // while fenced: to be closed when nothing runs
-	sem  chan struct{} // calls of the store at a time
+	sems map[bool]chan struct{}
 }
 
 type grain struct {
@@ -61,7 +61,7 @@ const (
 
 const (
 	mostWaiting = 10_000 // for one grain
-	storeCalls  = 32     // at a time
+	storeCalls  = 32     // at a time, for kinds that hand over; as many for the others
 	storeWithin = 2 * time.Second
 	retryAfter  = 200 * time.Millisecond
 )
@@ -99,7 +99,7 @@ func newPlacement(l *Lookup) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &placement{
 			l: l, grains: map[key]*grain{}, byID: map[string]*grain{}, cached: map[string]key{},
-			sem: make(chan struct{}, storeCalls),
+			sems: map[bool]chan struct{}{true: make(chan struct{}, storeCalls), false: make(chan struct{}, storeCalls)},
 		}
 	}, actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
 }
@@ -203,15 +203,16 @@ func (p *placement) acquire(ctx actor.Context, k key) {
 	}
 	p.grains[k] = &grain{key: k, kind: kind, stage: acquiring, waiting: []*actor.PID{ctx.Sender()}}
 	leases, node, term := p.l.cfg.Leases, p.l.keeper.node, p.term
-	p.call(ctx, func(c context.Context) any {
+	p.call(ctx, k, func(c context.Context) any {
 		epoch, err := leases.Acquire(c, k.kind, k.identity, node)
 		return acquired{k, term, epoch, err}
 	})
 }
 
-// call asks the store beside the actor; what it returns is told to the actor.
-func (p *placement) call(ctx actor.Context, ask func(context.Context) any) {
-	root, self, sem := p.l.system.Root, ctx.Self(), p.sem
+// call asks the store beside the actor; what it returns is told to the actor. What has
+// to be handed over does not wait behind the many grains of other kinds.
+func (p *placement) call(ctx actor.Context, k key, ask func(context.Context) any) {
+	root, self, sem := p.l.system.Root, ctx.Self(), p.sems[p.l.kinds[k.kind].HandOver]
 	go func() {
 		sem <- struct{}{}
 		defer func() { <-sem }()
@@ -304,14 +305,32 @@ func (p *placement) heal(ctx actor.Context, k key) {
 		return
 	}
 	p.grains[k] = &grain{key: k, stage: releasing}
-	leases, node := p.l.cfg.Leases, p.l.keeper.node
-	p.call(ctx, func(c context.Context) any {
-		if owner, epoch, err := leases.Owner(c, k.kind, k.identity); err == nil && owner == node {
-			_ = leases.Release(c, k.kind, k.identity, node, epoch) // who asks next heals again
-		}
+	free := p.free(k)
+	p.call(ctx, k, func(c context.Context) any {
+		_ = free(c) // who asks next heals again
 		return healed{k}
 	})
 }
+
+// free returns what gives k back, under whatever epoch it is owned now. It may be called
+// late: then it does not touch what the node owns under another tenure.
+func (p *placement) free(k key) func(context.Context) error {
+	leases, keeper, term := p.l.cfg.Leases, p.l.keeper, p.term
+	return func(c context.Context) error {
+		owner, epoch, err := leases.Owner(c, k.kind, k.identity)
+		switch {
+		case err != nil:
+			return err
+		case owner != keeper.node:
+			return nil
+		case keeper.term() != term: // only after Owner's answer is its epoch of this tenure for sure
+			return errTenureOver
+		}
+		return leases.Release(c, k.kind, k.identity, owner, epoch)
+	}
+}
+
+var errTenureOver = errors.New("cluster: the tenure is over: all is given back with the lease")
 
 // move sees to it that a grain which another node is to own goes there. If nobody
 // is to own it, it stays.
@@ -365,16 +384,16 @@ func (p *placement) onTerminated(ctx actor.Context, m *actor.Terminated) {
 // could own it before. A fence ends it: then the whole lease is ended.
 func (p *placement) release(ctx actor.Context, g *grain) {
 	g.stage = releasing
-	leases, node, k, epoch := p.l.cfg.Leases, p.l.keeper.node, g.key, g.epoch
-	p.call(ctx, func(c context.Context) any {
-		return released{k, epoch, leases.Release(c, k.kind, k.identity, node, epoch)}
+	k, epoch, free := g.key, g.epoch, p.free(g.key)
+	p.call(ctx, k, func(c context.Context) any {
+		return released{k, epoch, free(c)}
 	})
 }
 
 // releaseUnknown gives back an identity whose request was given up meanwhile.
 func (p *placement) releaseUnknown(ctx actor.Context, m acquired) {
 	leases, node := p.l.cfg.Leases, p.l.keeper.node
-	p.call(ctx, func(c context.Context) any {
+	p.call(ctx, m.key, func(c context.Context) any {
 		_ = leases.Release(c, m.kind, m.identity, node, m.epoch) // who asks next heals it
 		return nil
 	})
@@ -410,8 +429,9 @@ func (p *placement) onFence(ctx actor.Context, m fence) {
 			g.stage = stopping
 			p.l.local.Delete(k)
 			ctx.Send(g.pid, &Fenced{})
+			ctx.Poison(g.pid)
 		}
 	}
-	// Stopping overtakes messages: leave them a moment for the one above.
-	p.later(ctx, p.l.cfg.LeaseTTL/40, stopDue(m))
+	// Stopping overtakes messages, the two above too: it is for whom they do not reach.
+	p.later(ctx, p.l.cfg.LeaseTTL/20, stopDue(m))
 }

@@ -68,11 +68,11 @@ type Provider struct {
 	cfg ProviderConfig
 	log *zap.Logger
 
-	kick    chan struct{}
-	stop    context.CancelFunc
-	stopped <-chan struct{}
-	loops   sync.WaitGroup
-	once    sync.Once
+	kick  chan struct{}
+	ctx   context.Context // until Shutdown
+	stop  context.CancelFunc
+	loops sync.WaitGroup
+	once  sync.Once
 
 	publishMu sync.Mutex // held before mu
 
@@ -105,7 +105,7 @@ func NewProvider(cfg ProviderConfig) *Provider {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Provider{
-		cfg: cfg, log: cfg.Log, stop: cancel, stopped: ctx.Done(),
+		cfg: cfg, log: cfg.Log, ctx: ctx, stop: cancel,
 		kick: make(chan struct{}, 1), nodes: map[string]node{}, lost: map[string]time.Time{}, aliases: map[string]string{},
 	}
 }
@@ -323,12 +323,12 @@ func (p *Provider) publishing() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-p.stopped:
+		case <-p.ctx.Done():
 			return
 		case <-ticker.C:
 		case <-p.kick:
 			select {
-			case <-p.stopped:
+			case <-p.ctx.Done():
 				return
 			case <-time.After(debounce):
 			}
@@ -426,7 +426,7 @@ func (p *Provider) joining() {
 		}
 		p.mu.Unlock()
 		select {
-		case <-p.stopped:
+		case <-p.ctx.Done():
 			return
 		case <-time.After(wait):
 		}
@@ -437,7 +437,7 @@ func (p *Provider) joining() {
 func (p *Provider) join() {
 	for _, address := range p.missing() {
 		select {
-		case <-p.stopped:
+		case <-p.ctx.Done():
 			return
 		default:
 		}
@@ -456,7 +456,7 @@ func (p *Provider) missing() []string {
 			p.log.Warn("a seed is not HOST:PORT", zap.String("seed", seed))
 			continue
 		}
-		ips, err := net.DefaultResolver.LookupHost(context.Background(), host)
+		ips, err := net.DefaultResolver.LookupHost(p.ctx, host)
 		if err != nil {
 			p.log.Debug("a seed is not in the DNS", zap.String("seed", seed), zap.Error(err))
 			continue

@@ -268,6 +268,43 @@ func (w *world) cut(reaches func(from, to string) bool) {
 	w.net.reaches = reaches
 }
 
+// Peers that connect and say nothing, and such that take a connection and answer nothing,
+// do not hold up who stops.
+func TestStopDoesNotWaitForTheSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, PerEdge, 1, 0, 10*time.Millisecond, 0)
+		w.ids = []string{"edge-0"}
+		deaf := w.net.open("10.2.0.1")
+		e, err := StartEdge(EdgeConfig{
+			Edge: "edge-0", Pools: PerEdge, Join: []string{"10.2.0.1:7946"}, Keys: [][]byte{key}, Log: zap.NewNop(), transport: w.net.open(edgeIP(0)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer (<-deaf.streams).Close()
+		c, err := w.net.open("10.2.0.2").DialTimeout(hubIP(0)+":7946", time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		time.Sleep(time.Second)
+		for who, stop := range map[string]func() error{"an edge": e.Stop, "a hub": w.hubs[0].Stop} {
+			began := time.Now()
+			if err := stop(); err != nil {
+				t.Errorf("%s: %v", who, err)
+			}
+			if took := time.Since(began); took > 2*leaveWithin {
+				t.Errorf("%s has stopped after %v", who, took)
+			}
+		}
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("the connection is kept")
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
 // Who has another key, or names a pool that is not there, is not heard.
 func TestStrangersAreNotHeard(t *testing.T) {
 	t.Parallel()

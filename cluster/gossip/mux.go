@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strconv"
@@ -28,7 +29,8 @@ type mux struct {
 	mu      sync.Mutex
 	pools   map[string]*port
 	strange map[string]bool // labels that were logged
-	done    chan struct{}
+	ctx     context.Context // until close
+	end     context.CancelFunc
 	running sync.WaitGroup
 	streams chan struct{}
 }
@@ -36,7 +38,7 @@ type mux struct {
 // newMux takes a transport over. advertise is the address at which others reach it;
 // "": the transport's own.
 func newMux(under memberlist.Transport, advertise string, log *zap.Logger) (*mux, error) {
-	m := &mux{under: under, log: log, pools: map[string]*port{}, strange: map[string]bool{}, done: make(chan struct{}), streams: make(chan struct{}, maxStreams)}
+	m := &mux{under: under, log: log, pools: map[string]*port{}, strange: map[string]bool{}, streams: make(chan struct{}, maxStreams)}
 	ip, at, err := resolve(advertise)
 	if err == nil {
 		m.ip, m.port, err = under.FinalAdvertiseAddr(ip, at)
@@ -44,6 +46,7 @@ func newMux(under memberlist.Transport, advertise string, log *zap.Logger) (*mux
 	if err != nil {
 		return nil, fmt.Errorf("gossip: the address at which others reach this node: %w; set gossip.advertise", err)
 	}
+	m.ctx, m.end = context.WithCancel(context.Background())
 	m.running.Go(m.route)
 	return m, nil
 }
@@ -80,7 +83,7 @@ func (m *mux) route() {
 			default:
 				c.Close()
 			}
-		case <-m.done:
+		case <-m.ctx.Done():
 			return
 		}
 	}
@@ -101,6 +104,7 @@ func (m *mux) packet(p *memberlist.Packet) {
 }
 
 func (m *mux) stream(c net.Conn) {
+	defer closeAfter(m.ctx, c)() // who is silent does not hold up the end
 	if c.SetReadDeadline(time.Now().Add(labelWithin)) != nil {
 		c.Close()
 		return
@@ -118,9 +122,14 @@ func (m *mux) stream(c net.Conn) {
 	}
 	select {
 	case to.streams <- rest:
-	case <-to.closed:
+	case <-to.ctx.Done():
 		c.Close()
 	}
+}
+
+// closeAfter closes c when ctx ends, until stop is called.
+func closeAfter(ctx context.Context, c net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.Close() })
 }
 
 func (m *mux) pool(label string) *port {
@@ -145,7 +154,8 @@ func (m *mux) stranger(label string, from net.Addr) {
 
 // open makes the port of one pool.
 func (m *mux) open(label string) *port {
-	p := &port{mux: m, label: label, packets: make(chan *memberlist.Packet, packetsWaiting), streams: make(chan net.Conn), closed: make(chan struct{})}
+	p := &port{mux: m, label: label, packets: make(chan *memberlist.Packet, packetsWaiting), streams: make(chan net.Conn)}
+	p.ctx, p.end = context.WithCancel(m.ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pools[label] = p
@@ -155,7 +165,7 @@ func (m *mux) open(label string) *port {
 // close ends it all; the pools have shut down before.
 func (m *mux) close() error {
 	err := m.under.Shutdown() // which may wait for somebody to take what has come
-	close(m.done)
+	m.end()
 	m.running.Wait()
 	return err
 }
@@ -166,8 +176,8 @@ type port struct {
 	label   string
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	once    sync.Once
-	closed  chan struct{}
+	ctx     context.Context // until Shutdown
+	end     context.CancelFunc
 }
 
 // FinalAdvertiseAddr implements memberlist.Transport.
@@ -179,7 +189,8 @@ func (p *port) WriteTo(b []byte, addr string) (time.Time, error) { return p.mux.
 // PacketCh implements memberlist.Transport.
 func (p *port) PacketCh() <-chan *memberlist.Packet { return p.packets }
 
-// DialTimeout implements memberlist.Transport. It gives up when the pool ends.
+// DialTimeout implements memberlist.Transport. It gives up when the pool ends, and so
+// does who waits for the peer's answer then.
 func (p *port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
@@ -192,8 +203,11 @@ func (p *port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	}()
 	select {
 	case r := <-dialled:
-		return r.conn, r.err
-	case <-p.closed:
+		if r.err != nil {
+			return nil, r.err
+		}
+		return outgoing{r.conn, closeAfter(p.ctx, r.conn)}, nil
+	case <-p.ctx.Done():
 		go func() {
 			if r := <-dialled; r.conn != nil {
 				r.conn.Close()
@@ -203,18 +217,28 @@ func (p *port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	}
 }
 
+// outgoing is closed when its pool ends.
+type outgoing struct {
+	net.Conn
+	keep func() bool
+}
+
+// Close implements net.Conn.
+func (o outgoing) Close() error {
+	o.keep()
+	return o.Conn.Close()
+}
+
 // StreamCh implements memberlist.Transport.
 func (p *port) StreamCh() <-chan net.Conn { return p.streams }
 
 // Shutdown implements memberlist.Transport.
 func (p *port) Shutdown() error {
-	p.once.Do(func() {
-		close(p.closed)
-		p.mux.mu.Lock()
-		defer p.mux.mu.Unlock()
-		if p.mux.pools[p.label] == p {
-			delete(p.mux.pools, p.label)
-		}
-	})
+	p.end()
+	p.mux.mu.Lock()
+	defer p.mux.mu.Unlock()
+	if p.mux.pools[p.label] == p {
+		delete(p.mux.pools, p.label)
+	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ type site struct {
 	owner   func(ctx context.Context, edge string) (*actor.PID, string, error)
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, change ...func(*ServerConfig)) *site {
 	s := &site{t: t, system: probe.System(t), dir: t.TempDir()}
 	s.session = probe.New(t, s.system, "session")
 	s.owner = func(_ context.Context, edge string) (*actor.PID, string, error) {
@@ -58,10 +59,14 @@ func newSite(t *testing.T) *site {
 	must(t, err)
 	core, logs := observer.New(zap.InfoLevel)
 	s.logs = logs
-	server := NewServer(ServerConfig{
-		System: s.system, TLS: Credentials(cfg, false), Identity: pki.Identity, FirstFrame: 300 * time.Millisecond, OwnersWithin: 500 * time.Millisecond, Log: zap.New(core),
+	sc := ServerConfig{
+		System: s.system, TLS: Credentials(cfg, false), Identity: pki.Identity, Log: zap.New(core),
 		Session: func(ctx context.Context, edge string) (*actor.PID, string, error) { return s.owner(ctx, edge) },
-	})
+	}
+	for _, f := range change {
+		f(&sc)
+	}
+	server := NewServer(sc)
 	l, err := Listen("127.0.0.1:0", "")
 	must(t, err)
 	s.addr = l.Addr().String()
@@ -323,7 +328,7 @@ func TestEdgeIsSentToTheOwnerOfItsRings(t *testing.T) {
 }
 
 func TestWithoutOwnerTheEdgeTriesAgain(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, func(c *ServerConfig) { c.OwnersWithin = 500 * time.Millisecond })
 	for name, owner := range map[string]func(context.Context, string) (*actor.PID, string, error){
 		"an error": func(context.Context, string) (*actor.PID, string, error) {
 			return nil, "", errors.New("the store is away")
@@ -415,7 +420,7 @@ func TestStripesEndWithTheirSession(t *testing.T) {
 }
 
 func TestStreamThatNeverSpeaksIsEnded(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, func(c *ServerConfig) { c.FirstFrame = 300 * time.Millisecond })
 	began := time.Now()
 	edge := s.dial(s.tls("manila-1"))
 	probe.Expect[*messages.StripeUp](edge)
@@ -569,10 +574,13 @@ func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 
 // ---- the first SETTINGS
 
+// samples is how often something is timed at most that is to take so long and no longer:
+// the best counts, because the machine may be busy.
+const samples = 6
+
 // A dialler that need not wait for the server's SETTINGS has its first frame at
-// the hub one round trip earlier.
+// the hub one round trip earlier. (Not parallel: it is timed.)
 func TestEarlySettingsSaveARoundTrip(t *testing.T) {
-	t.Parallel()
 	const rtt = 200 * time.Millisecond
 	s := newSite(t)
 	relay, err := wan.New(wan.Config{Target: s.addr, RTT: rtt})
@@ -580,7 +588,15 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 	defer relay.Close()
 	s.addr = relay.Addr()
 	took := map[bool]time.Duration{}
-	for _, early := range []bool{true, false, true, false} { // the better of two: the machine may be busy
+	saved := func() (d time.Duration, asWanted bool) {
+		d = took[false] - took[true]
+		return d, d >= rtt/2 && d <= rtt*3/2
+	}
+	for i := range 2 * samples {
+		if _, enough := saved(); i >= 4 && enough {
+			break
+		}
+		early := i%2 == 0
 		began := time.Now()
 		st := s.raw(early)
 		must(t, st.Send(hello("manila-1")))
@@ -602,18 +618,22 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 		probe.Expect[*messages.StripeDown](s.session)
 	}
 	t.Logf("Hello is at the hub after %v with early SETTINGS, %v without; RTT %v", took[true], took[false], rtt)
-	if saved := took[false] - took[true]; saved < rtt/2 || saved > rtt*3/2 {
+	if saved, asWanted := saved(); !asWanted {
 		t.Errorf("saves %v, a round trip is %v", saved, rtt)
 	}
 
-	edge := s.dial(s.tls("manila-1")) // the dialer does it
-	began := time.Now()
-	up := probe.Expect[*messages.StripeUp](edge)
-	if took := time.Since(began); took > 5*rtt/2 { // TCP and TLS
-		t.Errorf("the dialer's stripe was up after %v", took)
+	const most = 5 * rtt / 2 // TCP and TLS
+	best := time.Hour
+	for i := 0; i < samples && best > most; i++ { // the dialer does it
+		began := time.Now()
+		up := probe.Expect[*messages.StripeUp](s.dial(s.tls("manila-1")))
+		best = min(best, time.Since(began))
+		s.system.Root.Send(up.Conn, hello("manila-1"))
+		probe.Expect[*messages.StripeUp](s.session)
 	}
-	s.system.Root.Send(up.Conn, hello("manila-1"))
-	probe.Expect[*messages.StripeUp](s.session)
+	if best > most {
+		t.Errorf("the dialer's stripe was up after %v", best)
+	}
 }
 
 // ---- connections made ahead
@@ -633,30 +653,39 @@ func (s *site) warm(t *testing.T, rtt, keep time.Duration, n int) (relay *wan.Re
 	return relay, dialer, edge
 }
 
-// On a connection made ahead Hello is at the hub after half a round trip.
+// On a connection made ahead Hello is at the hub after half a round trip. (Not parallel:
+// it is timed.)
 func TestWarmConnectionsSaveTheDialling(t *testing.T) {
-	t.Parallel()
 	const rtt, n = 200 * time.Millisecond, 4
 	s := newSite(t)
-	relay, dialer, edge := s.warm(t, rtt, 0, n)
-	s.session.ExpectNothing(50 * time.Millisecond) // no stream yet
-	for i := range uint32(n + 1) {
-		began := time.Now()
-		edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Stripe: i, Try: 7, Within: 5 * time.Second})
-		up := probe.Expect[*messages.StripeUp](edge)
-		s.system.Root.Send(up.Conn, hello("manila-1"))
-		first := probe.Expect[*messages.StripeUp](s.session)
-		took := time.Since(began)
-		if warm := i < n; warm && (took < rtt/2-2*time.Millisecond || took > rtt) || !warm && took < 2*rtt {
-			t.Errorf("stripe %d: Hello is at the hub after %v", i, took)
+	var best [n]time.Duration
+	for range samples {
+		relay, dialer, edge := s.warm(t, rtt, 0, n)
+		s.session.ExpectNothing(50 * time.Millisecond) // no stream yet
+		for i := range uint32(n + 1) {
+			began := time.Now()
+			edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Stripe: i, Try: 7, Within: 5 * time.Second})
+			up := probe.Expect[*messages.StripeUp](edge)
+			s.system.Root.Send(up.Conn, hello("manila-1"))
+			first := probe.Expect[*messages.StripeUp](s.session)
+			took := time.Since(began)
+			if warm := i < n; warm && took < rtt/2-2*time.Millisecond || !warm && took < 2*rtt {
+				t.Errorf("stripe %d: Hello is at the hub after %v", i, took)
+			} else if warm && (best[i] == 0 || took < best[i]) {
+				best[i] = took
+			}
+			if up.Stripe != i || up.Try != 7 || up.TLSAt.Before(began) || time.Since(first.TLSAt) > 5*time.Second {
+				t.Errorf("stripe %d: %+v, at the hub %+v", i, up, first)
+			}
 		}
-		if up.Stripe != i || up.Try != 7 || up.TLSAt.Before(began) || time.Since(first.TLSAt) > 5*time.Second {
-			t.Errorf("stripe %d: %+v, at the hub %+v", i, up, first)
+		if got := relay.Stats().Accepted; got != n+1 {
+			t.Errorf("%d connections were made, want %d", got, n+1)
+		}
+		if slices.Max(best[:]) <= rtt {
+			return
 		}
 	}
-	if got := relay.Stats().Accepted; got != n+1 {
-		t.Errorf("%d connections were made, want %d", got, n+1)
-	}
+	t.Errorf("Hello is at the hub after %v, a round trip is %v", best, rtt)
 }
 
 func TestWarmConnectionsAreNotKept(t *testing.T) {

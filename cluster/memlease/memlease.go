@@ -62,9 +62,23 @@ func (s *Store) Renew(ctx context.Context, node string, ttl time.Duration) ([]st
 	if err != nil {
 		return nil, err
 	}
-	if !s.nodes[node].After(now) {
-		s.give(node) // it was free for all
+	return s.renew(node, now, ttl), nil
+}
+
+// Prolong implements [journal.Leases].
+func (s *Store) Prolong(ctx context.Context, node string, ttl time.Duration) ([]string, error) {
+	now, err := s.enter(ctx, node)
+	defer s.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
+	if !s.nodes[node].After(now) {
+		return nil, journal.ErrNoLease
+	}
+	return s.renew(node, now, ttl), nil
+}
+
+func (s *Store) renew(node string, now time.Time, ttl time.Duration) []string {
 	s.nodes[node] = now.Add(ttl)
 	var live []string
 	for n, until := range s.nodes {
@@ -73,7 +87,7 @@ func (s *Store) Renew(ctx context.Context, node string, ttl time.Duration) ([]st
 		}
 	}
 	slices.Sort(live)
-	return live, nil
+	return live
 }
 
 // End implements [journal.Leases].
@@ -84,17 +98,12 @@ func (s *Store) End(ctx context.Context, node string) error {
 		return err
 	}
 	delete(s.nodes, node)
-	s.give(node)
-	return nil
-}
-
-// give gives up all that node owns. The epochs stay.
-func (s *Store) give(node string) {
 	for key, o := range s.owners {
 		if o.node == node {
 			s.owners[key] = owner{epoch: o.epoch}
 		}
 	}
+	return nil
 }
 
 // Acquire implements [journal.Leases].
@@ -123,8 +132,8 @@ func (s *Store) Release(ctx context.Context, kind, identity, node string, epoch 
 	if err != nil {
 		return err
 	}
-	if key := [2]string{kind, identity}; s.owners[key].node == node && s.owners[key].epoch >= epoch {
-		s.owners[key] = owner{epoch: s.owners[key].epoch}
+	if key := [2]string{kind, identity}; s.owners[key] == (owner{node, epoch}) {
+		s.owners[key] = owner{epoch: epoch}
 	}
 	return nil
 }

@@ -8,7 +8,15 @@ import (
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/cluster/memlease"
+	"github.com/ringway-im/ringway/nodes/store/conformance"
 )
+
+func TestLeasesConform(t *testing.T) {
+	conformance.RunLeases(t, func(*testing.T) (journal.Leases, func(time.Duration)) {
+		now := time.Unix(0, 0)
+		return &memlease.Store{Now: func() time.Time { return now }}, func(d time.Duration) { now = now.Add(d) }
+	})
+}
 
 func TestLeases(t *testing.T) {
 	now := time.Unix(0, 0)
@@ -43,6 +51,10 @@ func TestLeases(t *testing.T) {
 	}
 	acquire("b", 0, "a", nil) // that was an epoch to come
 	if err := s.Release(ctx, "ring", "manila-1", "a", 1); err != nil {
+		t.Fatal(err)
+	}
+	acquire("b", 0, "a", nil) // and that one of before
+	if err := s.Release(ctx, "ring", "manila-1", "a", 2); err != nil {
 		t.Fatal(err)
 	}
 	acquire("b", 3, "", nil)

@@ -31,7 +31,8 @@ func (v Verdict) String() string { return [...]string{"hold", "fence", "wait"}[v
 // A node that holds goes on for one TTL although it sees a minority only: what has
 // just died is no longer seen, but its lease runs on for that long. Nobody can take
 // over from it meanwhile, because it renews its lease. Times are of one monotonic
-// clock.
+// clock. It may stand still while the machine is suspended: who holds has the store
+// refuse to prolong a lease that has run out, and lapses then.
 type Tenure struct {
 	Node string        // name of its lease
 	TTL  time.Duration // of leases

@@ -7,15 +7,29 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/ringway-im/ringway/actors/journal"
 )
 
 // Renew implements journal.Leases.
 func (s *Store) Renew(ctx context.Context, node string, ttl time.Duration) (live []string, err error) {
+	return s.renew(ctx, node, ttl, `INSERT INTO leases (node, until) VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond') ON CONFLICT (node) DO UPDATE SET until = excluded.until`)
+}
+
+// Prolong implements journal.Leases.
+func (s *Store) Prolong(ctx context.Context, node string, ttl time.Duration) (live []string, err error) {
+	return s.renew(ctx, node, ttl, `UPDATE leases SET until = clock_timestamp() + $2 * interval '1 microsecond' WHERE node = $1 AND until > clock_timestamp()`)
+}
+
+func (s *Store) renew(ctx context.Context, node string, ttl time.Duration, write string) (live []string, err error) {
 	err = tryUntil(ctx, "renewing the lease of "+node, s.answered, func(ctx context.Context) error {
 		b := &pgx.Batch{}
-		b.Queue(`INSERT INTO leases (node, until) VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond') ON CONFLICT (node) DO UPDATE SET until = excluded.until`, column(node), ttl.Microseconds())
+		var renewed int64
+		b.Queue(write, column(node), ttl.Microseconds()).Exec(func(tag pgconn.CommandTag) error {
+			renewed = tag.RowsAffected()
+			return nil
+		})
 		live = nil
 		each(b.Queue(`SELECT node FROM leases WHERE until > clock_timestamp() ORDER BY node`), func(row pgx.Rows) error {
 			var node string
@@ -23,7 +37,13 @@ func (s *Store) Renew(ctx context.Context, node string, ttl time.Duration) (live
 			live = append(live, text(node))
 			return err
 		})
-		return s.pool.SendBatch(ctx, b).Close()
+		if err := s.pool.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		if renewed == 0 {
+			return fmt.Errorf("%w: node %s", journal.ErrNoLease, node)
+		}
+		return nil
 	})
 	return live, err
 }
@@ -85,7 +105,7 @@ func owned(err error) bool {
 // Release implements journal.Leases.
 func (s *Store) Release(ctx context.Context, kind, identity, node string, epoch uint64) error {
 	return tryUntil(ctx, fmt.Sprintf("releasing %s %q", kind, identity), s.answered, func(ctx context.Context) error {
-		_, err := s.pool.Exec(ctx, `UPDATE owners SET node = '' WHERE kind = $1 AND identity = $2 AND node = $3 AND epoch >= $4`, kind, column(identity), column(node), int64(epoch))
+		_, err := s.pool.Exec(ctx, `UPDATE owners SET node = '' WHERE kind = $1 AND identity = $2 AND node = $3 AND epoch = $4`, kind, column(identity), column(node), int64(epoch))
 		return err
 	})
 }

@@ -154,14 +154,14 @@ func TestI8_OneOwner(t *testing.T) {
 	if n := second.Down().Waiting(); n != 2 {
 		t.Errorf("%d wait; want 2", n)
 	}
-	// Released by another, or under an epoch to come: nothing. Under one up to its own, as
-	// who acquired it before the claim raised it: free.
+	// Released by another, or under another epoch: nothing. Under its own: free.
 	must(t, a.Release(ctx, "ring", edge, "a", first.Epoch()))
 	must(t, b.Release(ctx, "ring", edge, "b", second.Epoch()+1))
+	must(t, b.Release(ctx, "ring", edge, "b", second.Epoch()-1))
 	if node, _, _ := a.Owner(ctx, "ring", edge); node != "b" {
 		t.Errorf("owner %q", node)
 	}
-	must(t, b.Release(ctx, "ring", edge, "b", second.Epoch()-1))
+	must(t, b.Release(ctx, "ring", edge, "b", second.Epoch()))
 	if node, _, _ := a.Owner(ctx, "ring", edge); node != "" {
 		t.Errorf("owner %q", node)
 	}
