@@ -44,18 +44,24 @@ func Start(cfg hub.Config, user string, answer func(text string) string, options
 	if _, err := h.PutUser(ctx, user, "a password of its own"); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
-	s.Answer = system.Root.Spawn(NewAnswerer(user, answer, Outgoing(h)))
-	return s, s.listen(user)
+	s.Answer = system.Root.Spawn(NewAnswerer(user, answer, Outgoing(ctx, h)))
+	go s.listen(ctx, user)
+	return s, nil
 }
 
-// listen passes the user's messages to the actor: a subscription is all it takes.
-func (s *Service) listen(user string) error {
-	sub, err := s.Hub.Subscribe(user, hub.SubscribeOptions{Device: "service"})
-	if err != nil {
-		return err
-	}
+// listen passes the user's messages to the actor: a subscription is all it takes. It
+// ends when the hub drains; the next one begins with what was not marked received.
+func (s *Service) listen(ctx context.Context, user string) {
 	root := s.Hub.System().Root
-	go func() {
+	for ctx.Err() == nil {
+		sub, err := s.Hub.Subscribe(user, hub.SubscribeOptions{Device: "service"})
+		if err != nil { // it drains, or is closed
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
 		for batch := range sub.C {
 			for _, e := range batch {
 				if e.State == 0 { // a message, not a state of one
@@ -64,8 +70,7 @@ func (s *Service) listen(user string) error {
 			}
 			sub.More()
 		}
-	}()
-	return nil
+	}
 }
 
 // Stop gives what this hub has to the others, if there are any, and ends it.
@@ -103,13 +108,25 @@ func NewAnswerer(user string, answer func(text string) string, out func(user str
 
 // Outgoing sends replies through the hub, and marks the question as received once the
 // reply is durable: a service that dies in between is asked again, and says the same.
-func Outgoing(h *hub.Hub) func(user string, r Reply) {
+// What the hub cannot store for now is submitted again, under the same ref, until ctx
+// ends; what it refuses for good will not be answered.
+func Outgoing(ctx context.Context, h *hub.Hub) func(user string, r Reply) {
 	return func(user string, r Reply) {
 		s := hub.Submission{From: user, To: r.To, Text: r.Text, Ref: fmt.Sprintf("re-%x", r.Question)}
-		h.Submit(context.Background(), s, func(_ hub.Accepted, err error) {
-			if err == nil {
-				h.MarkReceived(user, "service", r.Question, func(error) {})
+		var submit func()
+		submit = func() {
+			if ctx.Err() != nil {
+				return
 			}
-		})
+			h.Submit(ctx, s, func(_ hub.Accepted, err error) {
+				var refusal *hub.Refusal
+				if errors.As(err, &refusal) && refusal.Retry > 0 {
+					time.AfterFunc(refusal.Retry, submit)
+					return
+				}
+				h.MarkReceived(user, "service", r.Question, func(error) {}) // if that fails, it comes again
+			})
+		}
+		submit()
 	}
 }
