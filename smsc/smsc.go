@@ -100,12 +100,34 @@ func (f Fate) String() string {
 	return fmt.Sprintf("fate(%d)", uint8(f))
 }
 
+// CodeClass says who gives the code of an answer its meaning.
+type CodeClass uint8
+
+const (
+	CodeKnown     CodeClass = iota // the protocol does, or Quirks.Fates; or there is no code
+	CodeVendor                     // the SMSC's vendor does: the protocol leaves the range to him
+	CodeUndefined                  // nobody does
+)
+
+var codeClasses = [...]string{"known", "vendor", "undefined"}
+
+func (c CodeClass) String() string {
+	if int(c) < len(codeClasses) {
+		return codeClasses[c]
+	}
+	return fmt.Sprintf("class(%d)", uint8(c))
+}
+
 // Outcome is what became of one submit.
 type Outcome struct {
-	Fate Fate
-	ID   string // the SMSC's id of the message, with which receipts name it; empty unless Accepted
-	Code string // as the protocol writes it: "ESME_RTHROTTLED (0x58)", "CIMD2 300"; empty when Accepted
-	Text string // what it means, for people
+	Fate  Fate
+	Class CodeClass // of Code. What is not known is tried a few times at most, and told to the operator.
+	ID    string    // the SMSC's id of the message, with which receipts name it; empty unless Accepted
+	Code  string    // as the protocol writes it: "ESME_RTHROTTLED (0x58)", "CIMD2 300"; empty when Accepted
+	Text  string    // what it means, for people
+	// Status names what the SMSC answered for metrics, one word of a bounded number:
+	// "ESME_RTHROTTLED", "0x4A1", "300", "other"; empty: there was no answer.
+	Status string
 }
 
 // Deliver is a short message from a handset.

@@ -22,6 +22,7 @@ type client struct {
 
 	devices  int
 	attached int       // Attaches ever seen
+	counted  bool      // as online
 	since    time.Time // of the present presence
 }
 
@@ -49,6 +50,8 @@ func (c *client) Receive(ctx actor.Context) {
 			c.change(ctx)
 			later(ctx, c.cfg.IdleAfter, idleDue{c.attached})
 		}
+	case *actor.Stopping:
+		c.count(false)
 	case idleDue:
 		if c.devices == 0 && m.attached == c.attached {
 			ctx.Send(ctx.Parent(), idle{c.user, c.attached})
@@ -59,6 +62,7 @@ func (c *client) Receive(ctx actor.Context) {
 // change notes that presence has changed. That it did is no reason to wait for
 // the disk: after a crash "since" is at worst the change before.
 func (c *client) change(ctx actor.Context) {
+	c.count(c.devices > 0)
 	c.since = c.cfg.Now()
 	if c.cfg.Announcer != nil {
 		is := IsPresent{User: c.user}
@@ -73,4 +77,16 @@ func (c *client) change(ctx actor.Context) {
 			log.Warn("presence was not stored", zap.String("user", user), zap.Error(err))
 		}
 	})
+}
+
+func (c *client) count(online bool) {
+	if online == c.counted || c.cfg.Online == nil {
+		return
+	}
+	c.counted = online
+	if online {
+		c.cfg.Online(1)
+	} else {
+		c.cfg.Online(-1)
+	}
 }

@@ -37,7 +37,8 @@ type PresenceIs struct {
 	Since  time.Time // zero: this hub does not know, the store may
 }
 
-// ClientsConfig is what the clients actor needs. No field may be zero but Announcer.
+// ClientsConfig is what the clients actor needs. No field may be zero but Announcer
+// and Online.
 type ClientsConfig struct {
 	Store Store
 	Now   func() time.Time
@@ -48,6 +49,8 @@ type ClientsConfig struct {
 	// been woken: a wake-up is a hint and may be lost.
 	SweepEvery time.Duration
 	Announcer  *actor.PID // takes IsPresent; nil: a hub alone
+	// Online counts users with a device here: 1 more, or 1 less. nil: nobody asks.
+	Online func(change int)
 	Log        *zap.Logger
 }
 

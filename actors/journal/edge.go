@@ -70,7 +70,10 @@ type Task struct {
 	Doubled  bool      // a part was submitted again after a doubt
 	Deferred bool      // in the retry queue: its slot has been answered
 	Refusals uint32    // temporary ones in a row
-	RetryAt  time.Time // earliest next attempt, when Refusals > 0
+	// Undefined is how many of them had a code that nobody has defined; 63 at most
+	// are kept.
+	Undefined uint8
+	RetryAt   time.Time // earliest next attempt, when Refusals > 0
 
 	Message *messages.Message // of LoadOutlet and OutletStep.Defer
 }
@@ -143,6 +146,7 @@ type Report struct {
 
 // Reported is what became of a Report.
 type Reported struct {
-	Matched   bool // else parked
-	Forgotten int  // parked receipts that had to go
+	Matched   bool          // else parked
+	After     time.Duration // of a matched one: how long after the part was accepted
+	Forgotten int           // parked receipts that had to go
 }

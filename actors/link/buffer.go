@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ringway-im/ringway/actors/journal"
@@ -44,6 +45,7 @@ type buffer struct {
 	stopped    bool // the journal has refused: another owner, or a broken disk
 	retrieving bool
 	sentAt     []time.Time       // by address: when last transmitted
+	heldSince  []time.Time       // by address: since when it is in the ring, here and now
 	resync     map[ring.Seq]bool // to be confirmed before the synchronisation actor hears Agreed
 	sync       *actor.PID
 	try        int
@@ -119,11 +121,13 @@ func (b *buffer) onStarted(ctx actor.Context) {
 		}
 	}
 	b.slots = make([]*actor.PID, b.cfg.Slots)
-	b.sentAt = make([]time.Time, b.cfg.Slots)
+	b.sentAt, b.heldSince = make([]time.Time, b.cfg.Slots), make([]time.Time, b.cfg.Slots)
 	for i := range b.slots {
 		b.slots[i] = spawn(ctx, uint32(i))
 	}
+	now := time.Now()
 	for _, e := range state.Held {
+		b.heldSince[b.address(e.Seq)] = now
 		ctx.Send(b.slot(e.Seq), &Fill{Entry: e})
 	}
 	root, self := ctx.ActorSystem().Root, ctx.Self()
@@ -158,10 +162,13 @@ func (b *buffer) onRetrieved(ctx actor.Context, m *retrieved) {
 		b.onStorageFailed(ctx, &StorageFailed{m.err})
 		return
 	}
+	now := time.Now()
 	for _, e := range m.entries {
 		b.ring.Retrieve(idOf(e.Message.GetId()))
+		b.heldSince[b.address(e.Seq)] = now
 		ctx.Send(b.slot(e.Seq), &Fill{Entry: e})
 	}
+	b.cfg.Metrics.Passed(StageRetrieved, len(m.entries))
 	b.transmit(ctx)
 	if len(m.entries) > 0 || b.cfg.Journal.Waiting() > 0 {
 		b.retrieve(ctx)
@@ -173,13 +180,12 @@ func (b *buffer) transmit(ctx actor.Context) {
 	if !b.up {
 		return
 	}
-	for {
-		seq, ok := b.ring.Send()
-		if !ok {
-			return
-		}
+	sent := 0
+	for seq, ok := b.ring.Send(); ok; seq, ok = b.ring.Send() {
 		b.transmitOne(ctx, seq)
+		sent++
 	}
+	b.cfg.Metrics.Passed(StageSent, sent)
 }
 
 func (b *buffer) transmitOne(ctx actor.Context, seq ring.Seq) {
@@ -197,6 +203,7 @@ func (b *buffer) onConfirmed(ctx actor.Context, m *ProgressIn) {
 	for _, seq := range news {
 		ctx.Send(b.slot(seq), &Confirmed{Seq: seq})
 	}
+	b.cfg.Metrics.Passed(StageConfirmed, len(news))
 	b.agree(ctx, news)
 }
 
@@ -213,7 +220,12 @@ func (b *buffer) onAnswer(ctx actor.Context, m *messages.Answer) {
 }
 
 func (b *buffer) onProcessed(ctx actor.Context, m *Processed) {
+	overtaken := b.ring.Is(m.Seq, 0, ring.Confirmed) // the answer came before the confirmation
 	if b.ring.Process(m.Seq) {
+		if overtaken {
+			b.cfg.Metrics.Passed(StageConfirmed, 1)
+		}
+		b.cfg.Metrics.Passed(StageProcessed, 1)
 		b.release(ctx)
 		b.retrieve(ctx)
 	}
@@ -257,11 +269,13 @@ func (b *buffer) onResync(ctx actor.Context, m *Resync) {
 		ctx.Respond(&Resynced{Ring: b.cfg.Ring, Try: m.Try, Err: errStopped})
 		return
 	}
+	before := b.confirmed()
 	resend, err := b.ring.Resync(viewIn(m.Peer))
 	if err != nil {
 		ctx.Respond(&Resynced{Ring: b.cfg.Ring, Try: m.Try, Err: err})
 		return
 	}
+	b.cfg.Metrics.Passed(StageConfirmed, max(0, b.confirmed()-before))
 	b.try, b.sync, b.resync = m.Try, ctx.Sender(), map[ring.Seq]bool{}
 	for _, seq := range resend {
 		b.resync[seq] = true
@@ -310,10 +324,32 @@ func (b *buffer) onStorageFailed(ctx actor.Context, m *StorageFailed) {
 }
 
 func (b *buffer) state(withSequences bool) *messages.RingState {
-	s := stateOf(b.cfg.Ring, b.ring.View(), withSequences)
+	view := b.ring.View()
+	s := stateOf(b.cfg.Ring, view, withSequences)
 	s.Queue = uint64(b.cfg.Journal.Waiting())
 	report(b.cfg.Metrics, s)
+	b.cfg.Metrics.Unconfirmed(name(b.cfg.Ring), b.oldest(view))
 	return s
+}
+
+// confirmed is how many of the ring's messages the other side is known to have.
+func (b *buffer) confirmed() (n int) {
+	for _, h := range b.ring.View().Held {
+		if h.Flags&ring.Confirmed != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// oldest is how long the first message that the other side has not confirmed is in
+// the ring, sent or not.
+func (b *buffer) oldest(view ring.View) time.Duration {
+	i := slices.IndexFunc(view.Held, func(h ring.Held) bool { return h.Flags&(ring.Confirmed|ring.Processed) == 0 })
+	if i < 0 {
+		return 0
+	}
+	return time.Since(b.heldSince[b.address(view.Held[i].Seq)])
 }
 
 func (b *buffer) address(seq ring.Seq) int     { return int(seq % uint64(b.cfg.Slots)) }

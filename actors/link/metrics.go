@@ -15,7 +15,26 @@ type Metrics interface {
 	RingFull(direction string) // messages wait behind a ring without a free slot
 	Slots(direction string, free, retrieved, sent, confirmed, processed int)
 	Waiting(direction string, messages int)
+	Unconfirmed(direction string, oldest time.Duration) // how long the oldest is in the ring; 0: there is none
+	Passed(stage Stage, messages int)
 }
+
+// Stage is how far a message has come, at the end that says so: the first four in the
+// ring that this end sends, the others in the one that it receives.
+type Stage uint8
+
+// The stages.
+const (
+	StageRetrieved Stage = iota // has a slot, durably
+	StageSent                   // put on the link for the first time in this process's life
+	StageConfirmed              // durable at the other end
+	StageProcessed              // its result is durable here
+	StageReceived               // durable at this end
+	StageAnswered               // this end has done what was to be done with it
+)
+
+// Stages names them.
+var Stages = [...]string{"retrieved", "sent", "confirmed", "processed", "received", "answered"}
 
 // Nop ignores everything.
 type Nop struct{}
@@ -32,3 +51,5 @@ func (Nop) Gap()                                  {}
 func (Nop) RingFull(string)                       {}
 func (Nop) Slots(string, int, int, int, int, int) {}
 func (Nop) Waiting(string, int)                   {}
+func (Nop) Unconfirmed(string, time.Duration)     {}
+func (Nop) Passed(Stage, int)                     {}

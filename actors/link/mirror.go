@@ -60,6 +60,7 @@ func (m *mirror) Receive(ctx actor.Context) {
 	case *Stored:
 		m.onStored(ctx, msg)
 	case *Answered:
+		m.cfg.Metrics.Passed(StageAnswered, 1)
 		m.handOn(ctx, m.ring.Answer(msg.Seq))
 	case *ProgressIn:
 		m.onReleased(ctx, msg)
@@ -149,6 +150,7 @@ func (m *mirror) onData(ctx actor.Context, d *messages.Data) {
 }
 
 func (m *mirror) onStored(ctx actor.Context, s *Stored) {
+	m.cfg.Metrics.Passed(StageReceived, 1)
 	if m.ring.Store(s.Seq, s.After) {
 		m.handOn(ctx, []ring.Seq{s.Seq})
 	}

@@ -76,6 +76,7 @@ type Edge struct {
 	gossip   *gossip.Edge // nil: it takes no part
 	lm       link.Metrics
 	rejoins  chan *messages.Rejoin
+	letters  func() // ends the count of dead letters
 
 	mu      sync.Mutex // of what follows
 	system  *actor.ActorSystem
@@ -85,6 +86,7 @@ type Edge struct {
 	closed  chan struct{}
 	ended   bool
 	spawned []*actor.PID // in the order in which they stop
+	unwatch []func()     // their mailboxes
 	outlet  *actor.PID
 	session *actor.PID
 	buffer  *actor.PID
@@ -117,6 +119,8 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	if e.kv.ReserveBytes == 0 {
 		e.kv.ReserveBytes = cfg.Disk.Bytes()
 	}
+	store := metrics.NewStore(e.registerer, e.kv.Node)
+	e.kv.Synced, e.kv.Corrupt = store.Synced, store.Corrupt
 	e.kv.Lead = onlyOne(cfg.SMSC)
 	e.kv.Fatal = func(err error) {
 		select {
@@ -139,8 +143,12 @@ func New(cfg config.Edge, options ...Option) (*Edge, error) {
 	if e.system == nil {
 		e.system = actor.NewActorSystem(actorlog.To(e.log))
 	}
-	e.lm = metrics.Link(e.registerer, cfg.ID)
-	e.smsc = metrics.NewSMSC(e.registerer, cfg.SMSC.Name)
+	e.lm = metrics.Link(e.registerer, cfg.ID, metrics.Up)
+	e.smsc = metrics.NewSMSC(e.registerer, cfg.ID, cfg.SMSC.Name, cfg.SMSC.Protocol)
+	e.letters = func() {}
+	if !e.shared { // else whose system it is counts them
+		e.letters = metrics.DeadLetters(e.registerer, e.system)
+	}
 	e.start(protocol, plain)
 	go e.joinAnew(protocol, plain)
 	return e, nil
@@ -174,7 +182,13 @@ func networkDialer(cfg config.Edge) (*actor.Props, error) {
 // start spawns the actors: the tree is drawn in packages link and session.
 func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 	root, cfg, lm := e.system.Root, e.cfg, e.lm
-	inlet := root.Spawn(session.NewInlet(session.InletConfig{
+	mailboxes := metrics.NewMailboxes(e.registerer, "edge")
+	spawn := func(name string, props *actor.Props) *actor.PID {
+		props, unwatch := mailboxes.Watch(cfg.ID, name, props)
+		e.unwatch = append(e.unwatch, unwatch)
+		return root.Spawn(props)
+	}
+	inlet := spawn("inlet", session.NewInlet(session.InletConfig{
 		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages, Space: e.store.Space,
 		AssembleWithin: cfg.SMSC.AssembleWithin, MaxTexts: 100_000, RedeliverWithin: cfg.SMSC.RedeliverWithin,
 		Numbers:      session.Numbers{Country: cfg.SMSC.Country, Trunk: cfg.SMSC.Trunk},
@@ -193,26 +207,26 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 		e.log.Warn("this journal is from a backup: nothing is submitted or taken from the SMSC before the hub has been reached")
 		outlet = actor.PropsFromFunc(idle)
 	}
-	e.outlet = root.Spawn(outlet)
+	e.outlet = spawn("outlet", outlet)
 	dialer := root.Spawn(e.dialer)
-	supervisor := root.Spawn(link.NewSupervisor(link.SupervisorConfig{Log: plain, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
+	supervisor := spawn("supervisor", link.NewSupervisor(link.SupervisorConfig{Log: plain, Sync: func(id string, s *actor.PID, gen uint64) *actor.Props {
 		return link.NewEdgeSync(link.EdgeSyncConfig{
 			Edge: id, Hubs: cfg.Hubs, Stripes: cfg.Link.Stripes, Gen: gen, Session: s, Buffer: e.buffer, Mirror: e.mirror,
 			Journal: e.store, Metrics: lm, Log: e.log, Rejoin: e.rejoin,
 			Known: e.knownHubs, Learn: func(hubs []string) { e.store.SetHubs(cfg.Hubs, hubs) },
 		})
 	}}))
-	e.session = root.Spawn(link.NewSession(link.SessionConfig{
+	e.session = spawn("session", link.NewSession(link.SessionConfig{
 		Edge: cfg.ID, Sends: messages.Ring_UP, Dialer: dialer, Supervisor: supervisor, Stripes: cfg.Link.Stripes,
 		Metrics: lm, Log: e.log, Flush: -1,
 	}))
-	e.buffer = root.Spawn(link.NewBuffer(link.BufferConfig{
+	e.buffer = spawn("buffer", link.NewBuffer(link.BufferConfig{
 		Ring: messages.Ring_UP, Slots: cfg.Ring.Slots, Journal: e.store.Up(), Session: e.session, Metrics: lm, Log: e.log,
 	}))
-	e.mirror = root.Spawn(link.NewMirror(link.MirrorConfig{
+	e.mirror = spawn("mirror", link.NewMirror(link.MirrorConfig{
 		Ring: messages.Ring_DOWN, Slots: cfg.Ring.Slots, Journal: e.store.Down(), Session: e.session, Next: e.outlet, Metrics: lm, Log: e.log,
 	}))
-	events := root.Spawn(link.NewStatusLog(link.StatusLogConfig{Journal: e.store, Session: e.session, Log: e.log}))
+	events := spawn("status_log", link.NewStatusLog(link.StatusLogConfig{Journal: e.store, Session: e.session, Log: e.log}))
 	root.Send(e.session, &link.Attach{Buffer: e.buffer, Mirror: e.mirror, Events: events})
 	e.spawned = []*actor.PID{supervisor, e.session, events, e.mirror, e.buffer, inlet, dialer}
 }
@@ -257,6 +271,7 @@ func (e *Edge) Close() error {
 	}
 	e.ended = true
 	e.stopActors()
+	e.letters()
 	if !e.shared {
 		e.system.Shutdown()
 	}
@@ -283,7 +298,10 @@ func (e *Edge) stopActors() {
 	for _, pid := range e.spawned {
 		stop(root, e.log, pid)
 	}
-	e.spawned = nil
+	for _, unwatch := range e.unwatch {
+		unwatch()
+	}
+	e.spawned, e.unwatch = nil, nil
 }
 
 func stop(root *actor.RootContext, log *zap.Logger, pid *actor.PID) {

@@ -31,7 +31,7 @@ type edge struct {
 
 // startEdges claims each edge's rings and opens the link port.
 func (h *Hub) startEdges() error {
-	h.supervisor = h.system.Root.Spawn(link.NewSupervisor(link.SupervisorConfig{Sync: h.sync, Log: h.log}))
+	h.supervisor = h.system.Root.Spawn(h.metrics.watch("supervisor", link.NewSupervisor(link.SupervisorConfig{Sync: h.sync, Log: h.log})))
 	if err := h.listenLink(); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (h *Hub) sync(id string, session *actor.PID, gen uint64) *actor.Props {
 	}
 	cfg := link.HubSyncConfig{
 		Edge: id, Hub: h.name, Epoch: e.rings.Epoch(), Gen: gen, Session: session, Buffer: e.buffer, Mirror: e.mirror,
-		Metrics: nodemetrics.Link(h.registerer, id), Log: h.log.With(zap.String("edge", id)), Applied: e.rings.Applied,
+		Metrics: nodemetrics.Link(h.registerer, id, nodemetrics.Down), Log: h.log.With(zap.String("edge", id)), Applied: e.rings.Applied,
 		Instance:    func() ([]byte, error) { return h.store.Instance(id) },
 		SetInstance: func(instance []byte, done func(error)) { h.store.SetInstance(id, instance, done) },
 	}
@@ -180,6 +180,7 @@ func (h *Hub) LinkAddr() net.Addr {
 
 // own notes that this hub serves an edge's rings from now on.
 func (h *Hub) own(e *edge) {
+	h.metrics.ownedTotal.WithLabelValues(e.cfg.ID).Inc()
 	h.mu.Lock()
 	h.edges[e.cfg.ID] = e
 	h.mu.Unlock()

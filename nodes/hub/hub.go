@@ -102,6 +102,7 @@ type Hub struct {
 	name       string
 	noPassword []byte // compared with where there is no user, so that it takes as long
 	metrics    *metrics
+	measures   measures
 	clients    *actor.PID
 	cluster    *member    // nil: a hub alone
 	hints      *actor.PID // of a member
@@ -155,6 +156,7 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 	if h.system == nil {
 		h.system = actor.NewActorSystem(actorlog.To(h.log))
 	}
+	h.measures = newMeasures(h.registerer, cfg)
 	if h.store == nil {
 		if h.store, err = h.openStore(); err != nil {
 			return nil, err
@@ -172,9 +174,10 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 			h.log.Warn("a cluster needs a store that its hubs share: this one runs alone; set store.driver to postgres")
 		}
 	}
-	if h.metrics, err = newMetrics(h.registerer); err != nil {
+	if h.metrics, err = newMetrics(h.registerer, cfg, h.measures.Messages); err != nil {
 		return nil, errors.Join(err, h.store.Close())
 	}
+	h.metrics.look(h)
 	if err := h.startClients(); err != nil {
 		return nil, errors.Join(err, h.store.Close())
 	}
@@ -186,14 +189,15 @@ func New(cfg Config, options ...Option) (*Hub, error) {
 func (h *Hub) startClients() (err error) {
 	root := h.system.Root
 	if h.cluster != nil {
-		h.announcer = root.Spawn(hubactors.NewAnnouncer(hubactors.AnnouncerConfig{Announce: h.cluster.announce, Every: announceEvery}))
-		if h.hints, err = root.SpawnNamed(newHints(h), hintsName); err != nil {
+		h.announcer = root.Spawn(h.metrics.watch("announcer", hubactors.NewAnnouncer(hubactors.AnnouncerConfig{Announce: h.cluster.announce, Every: announceEvery})))
+		if h.hints, err = root.SpawnNamed(h.metrics.watch("hints", newHints(h)), hintsName); err != nil {
 			return fmt.Errorf("hub: actor %s: %w", hintsName, err)
 		}
 	}
-	h.clients = root.Spawn(hubactors.NewClients(hubactors.ClientsConfig{
+	h.clients = root.Spawn(h.metrics.watch("clients", hubactors.NewClients(hubactors.ClientsConfig{
 		Store: h.store, Now: h.now, Batch: 64, IdleAfter: time.Minute, SweepEvery: 15 * time.Second, Announcer: h.announcer, Log: h.log,
-	}))
+		Online: func(change int) { h.metrics.online.Add(int64(change)) },
+	})))
 	h.store.Watch(func(users []string) {
 		changed := &hubactors.Changed{Users: users}
 		root.Send(h.clients, changed)
@@ -274,6 +278,7 @@ func (h *Hub) Close() error {
 			h.system.Root.Stop(pid)
 		}
 	}
+	h.metrics.end()
 	if err := h.store.Close(); err != nil {
 		return fmt.Errorf("hub: closing the store: %w", err)
 	}

@@ -41,6 +41,8 @@ type ring struct {
 
 	to   string       // link address of the hub that is to have them
 	left []*actor.PID // giving up: children that have not stopped yet, the session aside
+
+	unwatch []func() // what is measured of the edge here
 }
 
 // claimed is the store's word.
@@ -75,6 +77,9 @@ func (r *ring) Receive(ctx actor.Context) {
 			r.hub.disown(r.edge)
 		}
 	case *actor.Stopped: // and all below
+		for _, unwatch := range r.unwatch {
+			unwatch()
+		}
 		if r.edge != nil {
 			r.hub.log.Info("rings are no longer served here", zap.String("edge", r.cfg.ID), zap.Uint64("epoch", r.edge.rings.Epoch()))
 		}
@@ -118,20 +123,29 @@ func (r *ring) onRefused(ctx actor.Context, err error) {
 // serve spawns the link session and the ring actors; Attach has them begin.
 func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
 	h, id, slots := r.hub, r.cfg.ID, r.cfg.Ring.Slots
-	log, m := h.log.With(zap.String("edge", id)), nodemetrics.Link(h.registerer, id)
+	log, m := h.log.With(zap.String("edge", id)), nodemetrics.Link(h.registerer, id, nodemetrics.Down)
+	spawn := func(name string, props *actor.Props) *actor.PID {
+		props, unwatch := h.metrics.mailboxes.Watch(id, name, props)
+		r.unwatch = append(r.unwatch, unwatch)
+		return ctx.Spawn(props)
+	}
+	r.unwatch = append(r.unwatch, func() { // what stood last stands no longer
+		m.Unconfirmed(nodemetrics.Down, 0)
+		m.Waiting(nodemetrics.Down, 0)
+	})
 	log.Info("rings are served here", zap.Uint64("epoch", rings.Epoch()))
 	e := &edge{cfg: r.cfg, rings: rings}
-	e.router = ctx.Spawn(newRouter(h, r.cfg, rings))
-	e.session = ctx.Spawn(link.NewSession(link.SessionConfig{
+	e.router = spawn("router", newRouter(h, r.cfg, rings))
+	e.session = spawn("session", link.NewSession(link.SessionConfig{
 		Edge: id, Sends: messages.Ring_DOWN, Supervisor: h.supervisor, Metrics: m, Log: log, Flush: -1,
 	}))
-	e.buffer = ctx.Spawn(link.NewBuffer(link.BufferConfig{
+	e.buffer = spawn("buffer", link.NewBuffer(link.BufferConfig{
 		Ring: messages.Ring_DOWN, Slots: slots, Journal: rings.Down(), Session: e.session, Metrics: m, Log: log,
 	}))
-	e.mirror = ctx.Spawn(link.NewMirror(link.MirrorConfig{
+	e.mirror = spawn("mirror", link.NewMirror(link.MirrorConfig{
 		Ring: messages.Ring_UP, Slots: slots, Journal: rings.Up(), Session: e.session, Next: e.router, Metrics: m, Log: log,
 	}))
-	e.events = ctx.Spawn(link.NewApplier(link.ApplierConfig{
+	e.events = spawn("applier", link.NewApplier(link.ApplierConfig{
 		Edge: id, Session: e.session, Apply: rings.Apply, Applied: rings.Applied, Log: log,
 	}))
 	r.edge = e
@@ -193,7 +207,7 @@ func (r *ring) onGetRings(ctx actor.Context, m *messages.GetRings) {
 // newRouter returns the props of what takes messages.HandOn from the up mirror.
 func newRouter(h *Hub, cfg config.HubEdge, rings journal.Rings) *actor.Props {
 	return hubactors.NewRouter(hubactors.RouterConfig{
-		Edge: cfg.ID, Service: cfg.Number, Rings: rings, Now: h.now, Routed: h.metrics.routed, Log: h.log,
+		Edge: cfg.ID, Service: cfg.Number, Rings: rings, Now: h.now, Routed: func(route hubactors.Route) { h.metrics.routed(cfg.ID, route) }, Log: h.log,
 		Exists: func(name string) (bool, error) {
 			_, ok, err := h.store.User(name)
 			return ok, h.failed(err)

@@ -30,7 +30,7 @@ func (h *Hub) openStore() (store journal.Hub, err error) {
 func (h *Hub) openEmbedded() (journal.Hub, error) {
 	return hubstore.Open(hubstore.Options{
 		Dir: h.cfg.DataDir, Node: "hub", ReserveBytes: h.cfg.Disk.Bytes(), Logger: h.log, Now: h.now,
-		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep, Slots: h.slots,
+		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep, Slots: h.slots, Measures: h.measures,
 		Fatal: func(err error) {
 			h.setReady("store", err)
 			select {
@@ -50,7 +50,7 @@ func (h *Hub) openShared() (journal.Hub, error) {
 	defer cancel()
 	return pgstore.Open(ctx, pgstore.Options{
 		DSN: h.cfg.Store.DSN, Node: h.name + "/" + h.system.ID, Alone: h.cfg.Cluster == nil, Logger: h.log, Now: h.now,
-		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep, Slots: h.slots,
+		KeepMessages: h.cfg.Messages.Keep, KeepEvents: h.cfg.Events.Keep, Slots: h.slots, Measures: h.measures,
 		Queued: func(edges []string) {
 			if h.hints != nil {
 				h.system.Root.Send(h.hints, queuesGrew{edges})

@@ -2,6 +2,7 @@ package cimd2
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -231,7 +232,26 @@ var errorTable = map[Error]struct {
 	900: {"requested item not supported", smsc.Permanent},
 }
 
-// Fate classes a submit answered with e. An unknown code is permanent.
+// Class says whether CIMD2 defines e. It leaves no range to vendors.
+func (e Error) Class() smsc.CodeClass {
+	if _, ok := errorTable[e]; ok {
+		return smsc.CodeKnown
+	}
+	return smsc.CodeUndefined
+}
+
+// Label names e for metrics: the number, which has three digits, else "other".
+func (e Error) Label() string {
+	switch {
+	case e == 0:
+		return "0"
+	case e > 0 && e <= 999:
+		return strconv.Itoa(int(e))
+	}
+	return "other"
+}
+
+// Fate classes a submit answered with e. An unknown code is permanent (see Class).
 func (e Error) Fate() smsc.Fate {
 	if row, ok := errorTable[e]; ok {
 		return row.fate

@@ -411,11 +411,12 @@ func (m *machine) answered(r request, p *Packet, do []smsc.Effect) []smsc.Effect
 	case Submit:
 		outcome := m.submitted(r.to, p)
 		if fate := m.fate(e); failed && fate != smsc.Accepted {
-			outcome = smsc.Outcome{Fate: fate, Code: e.String(), Text: e.Text()}
+			outcome = smsc.Outcome{Fate: fate, Class: m.class(e), Code: e.String(), Text: e.Text()}
 			if explanation != "" {
 				outcome.Text += ": " + explanation
 			}
 		}
+		outcome.Status = e.Label()
 		m.window.Answered(outcome.Fate, len(m.out.open))
 		do = append(do, m.writer.effects.Answered(r.ref, outcome))
 		if outcome.Fate == smsc.BadSession {
@@ -435,6 +436,14 @@ func (m *machine) fate(e Error) smsc.Fate {
 		return fate
 	}
 	return e.Fate()
+}
+
+// class is the table's, unless this SMSC's operator has said what e means.
+func (m *machine) class(e Error) smsc.CodeClass {
+	if _, ok := m.cfg.Quirks.Fates[uint32(e)]; ok {
+		return smsc.CodeKnown
+	}
+	return e.Class()
 }
 
 func (m *machine) submitted(to string, response *Packet) smsc.Outcome {

@@ -371,17 +371,26 @@ type counts struct {
 	n  map[string]int
 }
 
-func (c *counts) add(what string) { c.mu.Lock(); c.n[what]++; c.mu.Unlock() }
+func (c *counts) add(what string)        { c.mu.Lock(); c.n[what]++; c.mu.Unlock() }
+func (c *counts) set(what string, n int) { c.mu.Lock(); c.n[what] = n; c.mu.Unlock() }
 func (c *counts) get(what string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n[what]
 }
 
-func (c *counts) Submitted(_, fate string, _ time.Duration) { c.add(fate) }
-func (c *counts) Doubt(string, bool)                        { c.add("doubt") }
-func (c *counts) Redelivered()                              { c.add("redelivered") }
-func (c *counts) Refused(what string)                       { c.add("refused " + what) }
-func (c *counts) Receipt(fate string)                       { c.add("receipt " + fate) }
-func (c *counts) Incomplete(int)                            { c.add("incomplete") }
-func (c *counts) State(_, state string)                     { c.add("state " + state) }
+func (c *counts) Submitted(_ string, fate smsc.Fate, status string, _ time.Duration) {
+	c.add(fate.String())
+	c.add("status " + status)
+}
+func (c *counts) Doubt(string, bool)             { c.add("doubt") }
+func (c *counts) InFlight(parts int)             { c.set("in flight", parts) }
+func (c *counts) Undefined(class smsc.CodeClass) { c.add("undefined " + class.String()) }
+func (c *counts) Redelivered()                   { c.add("redelivered") }
+func (c *counts) Refused(what string)            { c.add("refused " + what) }
+func (c *counts) Receipt(fate string)            { c.add("receipt " + fate) }
+func (c *counts) ReceiptMatched(after time.Duration) {
+	c.set("receipt after ms", int(after.Milliseconds()))
+}
+func (c *counts) Incomplete(int)        { c.add("incomplete") }
+func (c *counts) State(_, state string) { c.add("state " + state) }

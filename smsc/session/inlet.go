@@ -308,7 +308,7 @@ func (n *inlet) onReceived(m received) {
 		return
 	}
 	if len(m.intake.Messages) > 0 {
-		n.cfg.Metrics.Received(m.intake.parts)
+		n.cfg.Metrics.Received(len(m.intake.Messages), m.intake.parts)
 	}
 	if m.intake.from != nil {
 		n.root.Send(m.intake.from, m.intake.taken)
@@ -351,6 +351,7 @@ func (n *inlet) onReportKept(m reportKept) {
 		return
 	case m.reported.Matched:
 		n.cfg.Metrics.Receipt("matched")
+		n.cfg.Metrics.ReceiptMatched(m.reported.After)
 	default:
 		n.cfg.Metrics.Receipt("parked")
 	}

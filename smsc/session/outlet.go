@@ -55,6 +55,16 @@ type OutletConfig struct {
 	Logger        *zap.Logger
 }
 
+const (
+	// undefinedAttempts is how often a part is tried whose answers have a code that
+	// neither the protocol nor the operator has defined: it may pass, or never.
+	undefinedAttempts = 3
+
+	// The log says once in this time that such a code came, of so many codes.
+	alarmAgain = time.Hour
+	maxAlarmed = 64
+)
+
 // busyPause is how long to wait when the journal takes nothing further just now.
 const busyPause = 100 * time.Millisecond
 
@@ -146,12 +156,14 @@ type outlet struct {
 	begun   map[string]*journal.Task // by id: found in the journal, not yet handed on anew
 	early   []handOn                 // came while loading: at most one for each slot
 	refs    uint64
-	paceAt  time.Time // earliest next submit
-	pacing  bool      // paceDue is on its way
-	agenda  time.Time // of the agendaDue that is on its way; zero: none
-	retry   int       // messages in the retry queue
-	commits int       // on their way
-	turn    *turn     // that is being made; empty between two messages
+	paceAt  time.Time            // earliest next submit
+	pacing  bool                 // paceDue is on its way
+	agenda  time.Time            // of the agendaDue that is on its way; zero: none
+	retry   int                  // messages in the retry queue
+	flying  int                  // parts given to sessions and not answered
+	alarmed map[string]time.Time // undefined codes: when the log said so
+	commits int                  // on their way
+	turn    *turn                // that is being made; empty between two messages
 	ready   bool
 	drain   bool
 }
@@ -179,6 +191,7 @@ func NewOutlet(cfg OutletConfig) *actor.Props {
 	return actor.PropsFromProducer(func() actor.Actor {
 		return &outlet{
 			cfg: cfg, plan: newPlan(), turn: new(turn), slots: map[uint64]*actor.PID{}, jobs: map[string]*job{}, begun: map[string]*journal.Task{},
+			alarmed: map[string]time.Time{},
 		}
 	}, actor.WithDispatcher(actor.NewSynchronizedDispatcher(300)), actor.WithSupervisor(actor.NewOneForOneStrategy(0, 0, func(any) actor.Directive { return actor.StopDirective })))
 }
@@ -236,6 +249,7 @@ func (o *outlet) Receive(ctx actor.Context) {
 
 func (o *outlet) onStarted(ctx actor.Context) {
 	o.root, o.self = ctx.ActorSystem().Root, ctx.Self()
+	o.cfg.Metrics.InFlight(0)
 	for _, cfg := range o.cfg.Sessions {
 		o.lines = append(o.lines, &line{cfg: cfg, sent: map[uint64]*job{}})
 	}
@@ -417,8 +431,9 @@ func (o *outlet) onAnswered(t *turn, m answered) {
 		return // accounted for already
 	}
 	delete(l.sent, m.ref)
+	o.fly(-1)
 	if m.sent {
-		o.cfg.Metrics.Submitted(m.name, m.outcome.Fate.String(), m.took)
+		o.cfg.Metrics.Submitted(m.name, m.outcome.Fate, m.outcome.Status, m.took)
 	} else {
 		j.task.Attempts--
 	}
@@ -433,6 +448,9 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 		j.task.Intent = ""
 		t.touch(j.task)
 	}
+	if out.Class != smsc.CodeKnown {
+		o.alarm(l, out, now)
+	}
 	switch out.Fate {
 	case smsc.Accepted:
 		l.throttled, l.failures = 0, 0
@@ -445,7 +463,10 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 	case smsc.Temporary:
 		l.throttled = 0
 		j.task.Refusals++
-		if o.cfg.RetryAttempts > 0 && int(j.task.Refusals) >= o.cfg.RetryAttempts {
+		if out.Class != smsc.CodeKnown {
+			j.task.Undefined++
+		}
+		if o.cfg.RetryAttempts > 0 && int(j.task.Refusals) >= o.cfg.RetryAttempts || j.task.Undefined >= undefinedAttempts {
 			o.reject(t, j, out)
 			return
 		}
@@ -476,6 +497,28 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 	}
 }
 
+// alarm tells the operator that only he can find out what an answer meant.
+func (o *outlet) alarm(l *line, out smsc.Outcome, now time.Time) {
+	o.cfg.Metrics.Undefined(out.Class)
+	code := out.Code
+	if _, known := o.alarmed[code]; !known && len(o.alarmed) >= maxAlarmed {
+		code = "" // one line for all that follow
+	}
+	if at, said := o.alarmed[code]; said && now.Sub(at) < alarmAgain {
+		return
+	}
+	o.alarmed[code] = now
+	o.cfg.Logger.Warn("the SMSC answers with a code that its protocol does not define: ask its operator what it means, and say so in smsc.quirks.fates",
+		zap.String("smsc", o.cfg.SMSC), zap.String("session", l.cfg.Name), zap.String("code", out.Code), zap.Stringer("class", out.Class),
+		zap.Stringer("taken_for", out.Fate), zap.String("text", out.Text))
+}
+
+// fly counts parts that wait for the SMSC's answer.
+func (o *outlet) fly(more int) {
+	o.flying += more
+	o.cfg.Metrics.InFlight(o.flying)
+}
+
 // reject ends j: the SMSC has refused its next part for good, or often enough.
 func (o *outlet) reject(t *turn, j *job, out smsc.Outcome) {
 	j.task.Parts = append(j.task.Parts, journal.PartDone{State: messages.State_FAILED})
@@ -495,7 +538,7 @@ func (o *outlet) keep(l *line, j *job) {
 // partDone decides j's next part, and says whether j is finished with it.
 func (o *outlet) partDone(t *turn, j *job, part journal.PartDone) (finished bool) {
 	j.task.Parts = append(j.task.Parts, part)
-	j.task.Refusals, j.task.RetryAt = 0, time.Time{}
+	j.task.Refusals, j.task.Undefined, j.task.RetryAt = 0, 0, time.Time{}
 	t.touch(j.task)
 	if len(j.task.Parts) < len(j.parts) {
 		return false
@@ -641,6 +684,7 @@ func (o *outlet) onRecorded(t *turn, m recorded) {
 		}
 		o.refs++
 		i.line.sent[o.refs] = i.job
+		o.fly(1)
 		part := i.job.parts[len(i.job.task.Parts)]
 		if !i.job.deadline.IsZero() {
 			part.Validity = max(time.Until(i.job.deadline), time.Second)
@@ -683,6 +727,7 @@ func (o *outlet) onEnded(t *turn, m ended) {
 	o.close(l)
 	for ref, j := range l.sent {
 		delete(l.sent, ref)
+		o.fly(-1)
 		o.outcome(t, l, j, smsc.Outcome{Fate: smsc.Unknown, Text: "the session failed"})
 	}
 	if !o.drain {

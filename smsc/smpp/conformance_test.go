@@ -239,8 +239,9 @@ Net::SMPP and jsmpp), TestEveryTruncationIsAnError, FuzzDecode.
 	for _, r := range ruleRows {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.rule, r.esme, r.smsc, cite(r.tests))
 	}
-	b.WriteString("\n## Statuses\n\nWhat an answer to a submit means, unless the quirk Fates says otherwise: " + cite("TestEveryStatus TestQuirkFates") +
-		".\nThose that are not here are temporary, 0x107 to 0x112 (v5.0, broadcast) permanent.\n\n| status | name | class | the sender is told |\n|---|---|---|---|\n")
+	b.WriteString("\n## Statuses\n\nWhat an answer to a submit means, unless the quirk Fates says otherwise: " + cite("TestEveryStatus TestClassesOfStatuses TestQuirkFates") +
+		".\nThose that are not here: 0x107 to 0x112 (v5.0, broadcast) are permanent; the vendor's (0x400 to 0x4FF) and those that nobody has\n" +
+		"defined are temporary, tried three times at most, and the operator is told of them (log, `ringway_smsc_undefined_codes_total`).\n\n| status | name | class | the sender is told |\n|---|---|---|---|\n")
 	for _, s := range slices.Sorted(maps.Keys(statuses)) {
 		if s.Fate() != smsc.Accepted {
 			fmt.Fprintf(&b, "| %#02x | ESME_%s | %v | %s |\n", uint32(s), statuses[s].name, s.Fate(), s.Meaning())

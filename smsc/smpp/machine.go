@@ -267,7 +267,7 @@ func (m *machine) submitAnswered(do []smsc.Effect, h Header, id string) []smsc.E
 	}
 	o := h.Status.outcome(respondedID(m.quirks.ReceiptIDs, id))
 	if fate, overruled := m.quirks.Fates[uint32(h.Status)]; overruled && h.Status != OK {
-		o.Fate = fate
+		o.Fate, o.Class = fate, smsc.CodeKnown
 	}
 	m.window.Answered(o.Fate, len(m.open))
 	do = append(do, m.effects.Answered(r.ref, o))

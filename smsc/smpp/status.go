@@ -158,8 +158,35 @@ func (s Status) Meaning() string {
 	return "undefined in SMPP v3.4: ask the operator"
 }
 
+// Class says whether SMPP defines the status, leaves it to the SMSC's vendor, or
+// neither.
+func (s Status) Class() smsc.CodeClass {
+	switch _, ok := statuses[s]; {
+	case ok, s >= 0x107 && s <= 0x112:
+		return smsc.CodeKnown
+	case s >= 0x400 && s <= 0x4FF:
+		return smsc.CodeVendor
+	}
+	return smsc.CodeUndefined
+}
+
+// Label names the status for metrics: "ESME_RTHROTTLED", the number where SMPP gives
+// the range a meaning and no name, else "other".
+func (s Status) Label() string {
+	switch e, ok := statuses[s]; {
+	case s == OK:
+		return "ESME_ROK" // each message's: made once
+	case ok:
+		return "ESME_" + e.name
+	case s.Class() == smsc.CodeUndefined:
+		return "other"
+	}
+	return fmt.Sprintf("0x%X", uint32(s))
+}
+
 // Fate says what becomes of a message that got this answer. Statuses that SMPP
-// does not define are taken for temporary.
+// does not define, or leaves to the vendor, are taken for temporary; how often a
+// message is tried again after one is bounded (see Class).
 func (s Status) Fate() smsc.Fate {
 	if s == OK {
 		return smsc.Accepted
@@ -176,9 +203,9 @@ func (s Status) Fate() smsc.Fate {
 // outcome is the Outcome of a submit that got this answer.
 func (s Status) outcome(id string) smsc.Outcome {
 	if s == OK {
-		return smsc.Outcome{Fate: smsc.Accepted, ID: id}
+		return smsc.Outcome{Fate: smsc.Accepted, ID: id, Status: s.Label()}
 	}
-	return smsc.Outcome{Fate: s.Fate(), Code: s.String(), Text: s.Meaning()}
+	return smsc.Outcome{Fate: s.Fate(), Class: s.Class(), Code: s.String(), Text: s.Meaning(), Status: s.Label()}
 }
 
 // ParseStatus reads "ESME_RTHROTTLED", "RTHROTTLED", "ESME_RTHROTTLED (0x58)",

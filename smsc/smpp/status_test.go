@@ -1,6 +1,8 @@
 package smpp
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,5 +106,55 @@ func TestEveryStatus(t *testing.T) {
 	}
 	if named != len(statuses) {
 		t.Errorf("%d statuses here, %d are known", named, len(statuses))
+	}
+}
+
+// TestClassesOfStatuses: what nobody has defined is told from what the vendor and
+// SMPP have, in the answer to a submit too; the operator's word comes first.
+func TestClassesOfStatuses(t *testing.T) {
+	for _, c := range []struct {
+		code  Status
+		class smsc.CodeClass
+		label string
+	}{
+		{OK, smsc.CodeKnown, "ESME_ROK"},
+		{RTHROTTLED, smsc.CodeKnown, "ESME_RTHROTTLED"},
+		{RMSGQFUL, smsc.CodeKnown, "ESME_RMSGQFUL"},
+		{0x09, smsc.CodeUndefined, "other"}, // a gap
+		{0x107, smsc.CodeKnown, "0x107"},
+		{0x112, smsc.CodeKnown, "0x112"},
+		{0x113, smsc.CodeUndefined, "other"},
+		{0x3FF, smsc.CodeUndefined, "other"},
+		{0x400, smsc.CodeVendor, "0x400"},
+		{0x4FF, smsc.CodeVendor, "0x4FF"},
+		{0x500, smsc.CodeUndefined, "other"},
+		{0xFFFFFFFF, smsc.CodeUndefined, "other"},
+	} {
+		if got := c.code.Class(); got != c.class {
+			t.Errorf("%v: %v, want %v", c.code, got, c.class)
+		}
+		if o := c.code.outcome("id"); o.Class != c.class || o.Status != c.label {
+			t.Errorf("%v: %+v, want %v %q", c.code, o, c.class, c.label)
+		}
+	}
+	labels := map[string]Status{}
+	for s := range statuses {
+		if other, taken := labels[s.Label()]; taken {
+			t.Errorf("%v and %v are both %q", s, other, s.Label())
+		}
+		labels[s.Label()] = s
+	}
+	s := bound(t, quirky(smsc.Quirks{Fates: map[uint32]smsc.Fate{0x401: smsc.Temporary}}))
+	for i, c := range []struct {
+		status Status
+		class  smsc.CodeClass
+	}{{0x401, smsc.CodeKnown}, {0x402, smsc.CodeVendor}, {0x600, smsc.CodeUndefined}} {
+		q := uint32(i + 2)
+		s.on(submit(7, "a"), fmt.Sprintf(`submit_sm %d "a"`, q), fmt.Sprintf("timer response %d 10s", q))
+		do := s.m.Handle(smsc.Received{Packet: submitResp(q, c.status, "")}, nil)
+		i := slices.IndexFunc(do, func(e smsc.Effect) bool { _, ok := e.(smsc.Answered); return ok })
+		if i < 0 || do[i].(smsc.Answered).Outcome.Class != c.class {
+			t.Errorf("%v: %v, want %v", c.status, do, c.class)
+		}
 	}
 }

@@ -25,10 +25,10 @@ const (
 	number   = "63917000"
 )
 
-// Run runs the suite; open gives each test an empty store, and closes it with
-// t.Cleanup. Its clock is the machine's, its rings have 255 slots, and it keeps what
+// Run runs the suite; open gives each test an empty store with these measures, and
+// closes it with t.Cleanup. Its clock is the machine's, its rings have 255 slots, and it keeps what
 // is settled for KeepMessages and KeepEvents.
-func Run(t *testing.T, open func(t *testing.T) journal.Hub) {
+func Run(t *testing.T, open func(t *testing.T, m journal.Measures) journal.Hub) {
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, h hub)
@@ -63,15 +63,20 @@ func Run(t *testing.T, open func(t *testing.T) journal.Hub) {
 		{"Rejoin", rejoin},
 		{"OnlyNames", onlyNames},
 		{"Sweep", sweep},
+		{"Measures", measures},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, hub{open(t), t}) })
+		t.Run(test.name, func(t *testing.T) {
+			m := &told{settled: map[string]int{}}
+			test.run(t, hub{open(t, m), t, m})
+		})
 	}
 }
 
 // hub waits for callbacks and fails the test on errors.
 type hub struct {
 	journal.Hub
-	t *testing.T
+	t    *testing.T
+	told *told
 }
 
 func (h hub) must(err error) {
@@ -1151,6 +1156,7 @@ func instance(t *testing.T, h hub) {
 	if b, err := h.Instance(edge); b != nil || err != nil {
 		t.Errorf("instance %x, %v", b, err)
 	}
+	h.claim()
 	h.must(waitErr(t, func(done func(error)) { h.SetInstance(edge, []byte{1, 2}, done) }))
 	if b, err := h.Instance(edge); string(b) != "\x01\x02" || err != nil {
 		t.Errorf("instance %x, %v", b, err)

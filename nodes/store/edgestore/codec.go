@@ -15,6 +15,9 @@ import (
 // the version.
 const codecVersion = 1
 
+// maxUndefined is the highest Task.Undefined that its six bits hold.
+const maxUndefined = 63
+
 var errCodec = errors.New("edgestore: record is cut off or of another version")
 
 func encodeTask(t *journal.Task) []byte {
@@ -25,6 +28,7 @@ func encodeTask(t *journal.Task) []byte {
 	if t.Deferred {
 		flags |= 2
 	}
+	flags |= uint64(min(t.Undefined, maxUndefined)) << 2 // an older edge does not look at these bits
 	retryAt := uint64(0)
 	if !t.RetryAt.IsZero() {
 		retryAt = uint64(t.RetryAt.UnixMilli())
@@ -47,7 +51,7 @@ func decodeTask(b []byte) (*journal.Task, error) {
 	r := newRecord(b)
 	t := &journal.Task{Seq: r.number(), Reference: uint8(r.number()), Attempts: uint32(r.number())}
 	flags := r.number()
-	t.Doubled, t.Deferred = flags&1 != 0, flags&2 != 0
+	t.Doubled, t.Deferred, t.Undefined = flags&1 != 0, flags&2 != 0, uint8(flags>>2&maxUndefined)
 	t.Refusals = uint32(r.number())
 	if retryAt := r.number(); retryAt != 0 {
 		t.RetryAt = time.UnixMilli(int64(retryAt))

@@ -30,6 +30,7 @@ package edgestore
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -56,6 +57,7 @@ type Store struct {
 	db       *kv.DB
 	now      func() time.Time
 	instance []byte
+	corrupt  func() // nil: nobody asks
 
 	restored  atomic.Bool
 	epoch     atomic.Uint64
@@ -90,7 +92,7 @@ func Open(opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	s := &Store{db: db, now: opts.Now, last: map[string]uint64{}, deferred: map[string]bool{}}
+	s := &Store{db: db, now: opts.Now, corrupt: opts.KV.Corrupt, last: map[string]uint64{}, deferred: map[string]bool{}}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("edgestore: %w", errors.Join(err, db.Close()))
 	}
@@ -227,12 +229,13 @@ func (s *Store) SetHighestEpoch(epoch uint64, owner []byte, done func(error)) {
 			s.epoch.Store(epoch)
 			s.owner.Store(&owner)
 		}
-		done(failure(err))
+		done(s.failure(err))
 	})
 }
 
 // failure puts a store's error into the journal's terms.
-func failure(err error) error {
+func (s *Store) failure(err error) error {
+	s.noted(err)
 	switch {
 	case err == nil, errors.Is(err, journal.ErrFenced), errors.Is(err, journal.ErrFull):
 		return err
@@ -240,6 +243,14 @@ func failure(err error) error {
 		return fmt.Errorf("%w: %w", journal.ErrFull, err)
 	default:
 		return fmt.Errorf("%w: %w", journal.ErrFailed, err)
+	}
+}
+
+// noted counts an error that means that a record is damaged.
+func (s *Store) noted(err error) {
+	var syntax *json.SyntaxError
+	if s.corrupt != nil && (errors.Is(err, errCodec) || errors.Is(err, proto.Error) || errors.As(err, &syntax)) {
+		s.corrupt()
 	}
 }
 

@@ -136,10 +136,10 @@ func TestTasksAndTheirNumbersSurvive(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := open(t, fs)
 	slot := &journal.Task{
-		Seq: 300, ID: []byte("slot"), Reference: 44, Intent: "globe/0", Attempts: 3, Doubled: true, Refusals: 2,
+		Seq: 300, ID: []byte("slot"), Reference: 44, Intent: "globe/0", Attempts: 3, Doubled: true, Refusals: 2, Undefined: 2,
 		RetryAt: time.UnixMilli(1_700_000_000_000), Parts: []journal.PartDone{{State: messages.State_PROCESSED, ID: "x"}, {State: messages.State_UNKNOWN}},
 	}
-	deferred := &journal.Task{Seq: 5, ID: []byte("deferred"), Deferred: true, Message: text("deferred", "maria")}
+	deferred := &journal.Task{Seq: 5, ID: []byte("deferred"), Deferred: true, Undefined: 200, Message: text("deferred", "maria")}
 	must(t, func(done func(error)) {
 		s.Record(journal.OutletStep{Tasks: []*journal.Task{slot}, Defer: []*journal.Task{deferred}}, done)
 	})
@@ -155,7 +155,7 @@ func TestTasksAndTheirNumbersSurvive(t *testing.T) {
 		t.Fatalf("tasks %+v", tasks)
 	}
 	got := tasks[1]
-	if got.Seq != 300 || got.Reference != 44 || got.Intent != "globe/0" || got.Attempts != 3 || !got.Doubled || got.Refusals != 2 ||
+	if got.Seq != 300 || got.Reference != 44 || got.Intent != "globe/0" || got.Attempts != 3 || !got.Doubled || got.Refusals != 2 || got.Undefined != 2 || tasks[0].Undefined != maxUndefined ||
 		!got.RetryAt.Equal(slot.RetryAt) || len(got.Parts) != 2 || got.Parts[0] != slot.Parts[0] || got.Parts[1] != slot.Parts[1] || got.Deferred {
 		t.Errorf("task %+v, was %+v", got, slot)
 	}

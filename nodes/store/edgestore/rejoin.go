@@ -69,7 +69,7 @@ func (s *Store) Rejoin(r *messages.Rejoin) error {
 		return nil
 	}, func(err error) { done <- err })
 	if err := <-done; err != nil {
-		return failure(err)
+		return s.failure(err)
 	}
 	s.mu.Lock()
 	for _, id := range r.Settled {

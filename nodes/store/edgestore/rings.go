@@ -24,21 +24,21 @@ func (d down) Load() (journal.MirrorState, error) {
 	var state journal.MirrorState
 	value, found, err := d.s.db.Get(meta("released"))
 	if err != nil {
-		return state, failure(err)
+		return state, d.s.failure(err)
 	}
 	if found {
 		state.Released = binary.BigEndian.Uint64(value)
 	}
 	held, err := d.s.entries('d')
 	if err != nil {
-		return state, failure(err)
+		return state, d.s.failure(err)
 	}
 	for _, e := range held {
 		if e.Seq <= state.Released {
 			continue
 		}
 		if e.Result, _, err = d.s.result(e.Seq); err != nil {
-			return state, failure(err)
+			return state, d.s.failure(err)
 		}
 		state.Held = append(state.Held, e)
 	}
@@ -52,13 +52,13 @@ func (d down) Keep(e journal.Entry, done func(error)) {
 	}
 	value, err := encodeEntry(messages.Ring_DOWN, e)
 	if err != nil {
-		done(failure(err))
+		done(d.s.failure(err))
 		return
 	}
 	var b kv.Batch
 	b.Set(numbered('d', e.Seq), value)
 	b.Delete(numbered('r', e.Seq)) // of an earlier ring, should there have been one
-	d.s.soon().Commit(&b, func(err error) { done(failure(err)) })
+	d.s.soon().Commit(&b, func(err error) { done(d.s.failure(err)) })
 }
 
 func (d down) Release(released uint64, seqs []uint64) {
@@ -78,6 +78,7 @@ func (s *Store) Result(seq uint64, id []byte) (*messages.Result, bool, error) {
 		return nil, false, err
 	}
 	e, err := decodeEntry(seq, value)
+	s.noted(err)
 	if err != nil || string(e.Message.GetId()) != string(id) {
 		return nil, false, err
 	}
@@ -91,6 +92,7 @@ func (s *Store) result(seq uint64) (*messages.Result, bool, error) {
 	}
 	r := new(messages.Result)
 	if err := proto.Unmarshal(value, r); err != nil {
+		s.noted(err)
 		return nil, false, fmt.Errorf("edgestore: result of slot sequence %d: %w", seq, err)
 	}
 	return r, true, nil
@@ -102,14 +104,14 @@ type up struct{ s *Store }
 func (u up) Load() (journal.OriginState, error) {
 	held, err := u.s.entries('u')
 	if err != nil {
-		return journal.OriginState{}, failure(err)
+		return journal.OriginState{}, u.s.failure(err)
 	}
 	state := journal.OriginState{Held: held}
 	value, found, err := u.s.db.Get(meta("retrieved"))
 	if found {
 		state.LastRetrieved = binary.BigEndian.Uint64(value)
 	}
-	return state, failure(err)
+	return state, u.s.failure(err)
 }
 
 func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) {
@@ -168,7 +170,7 @@ func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) 
 		return nil
 	}, func(err error) {
 		if err != nil {
-			done(nil, failure(err))
+			done(nil, u.s.failure(err))
 			return
 		}
 		s.waiting.Add(-int64(taken))
@@ -201,7 +203,7 @@ func (u up) Processed(e journal.Entry, _ *messages.Result, done func(error)) {
 			delete(s.last, key)
 		}
 		return nil
-	}, func(err error) { done(failure(err)) })
+	}, func(err error) { done(u.s.failure(err)) })
 }
 
 func (u up) Waiting() int { return int(u.s.waiting.Load()) }

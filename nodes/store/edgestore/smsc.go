@@ -43,7 +43,7 @@ func (s *Store) LoadOutlet(done func([]*journal.Task, error)) {
 			err = e
 		}
 		return err
-	}, func(err error) { done(tasks, failure(err)) })
+	}, func(err error) { done(tasks, s.failure(err)) })
 }
 
 // write is a key and its value; nil: delete it.
@@ -53,7 +53,7 @@ type write struct{ key, value []byte }
 func (s *Store) Record(step journal.OutletStep, done func(error)) {
 	writes, events, err := encodeStep(step)
 	if err != nil {
-		done(failure(err))
+		done(s.failure(err))
 		return
 	}
 	sent := append([]journal.Sent(nil), step.Sent...)
@@ -94,7 +94,7 @@ func (s *Store) Record(step journal.OutletStep, done func(error)) {
 			s.mu.Unlock()
 			s.eventsDone(len(events))
 		}
-		done(failure(err))
+		done(s.failure(err))
 	})
 }
 
@@ -207,7 +207,7 @@ func (s *Store) Report(r journal.Report, done func(journal.Reported, error)) {
 			tx.Delete(key)
 			tx.Delete(expiry('x', p.Until, key))
 			s.putEvents(tx, [][]byte{event})
-			reported.Matched = true
+			reported.Matched, reported.After = true, max(0, r.At.Sub(p.At))
 			return nil
 		}
 		if value, err = json.Marshal(r); err != nil {
@@ -234,7 +234,7 @@ func (s *Store) Report(r journal.Report, done func(journal.Reported, error)) {
 		if err == nil && reported.Matched {
 			s.eventsDone(1)
 		}
-		done(reported, failure(err))
+		done(reported, s.failure(err))
 	})
 }
 
@@ -269,7 +269,7 @@ func (s *Store) Purge(now time.Time, done func(int, error)) {
 			purged += len(due)
 		}
 		return nil
-	}, func(err error) { done(purged, failure(err)) })
+	}, func(err error) { done(purged, s.failure(err)) })
 }
 
 // LoadInlet implements journal.Inlet.
@@ -280,7 +280,7 @@ func (s *Store) LoadInlet(done func(map[string][]byte, error)) {
 			found[string(key[1:])] = append([]byte{}, value...)
 			return true
 		})
-	}, func(err error) { done(found, failure(err)) })
+	}, func(err error) { done(found, s.failure(err)) })
 }
 
 // Receive implements journal.Inlet.
@@ -294,7 +294,7 @@ func (s *Store) Receive(in journal.Intake, done func(error)) {
 	for _, m := range in.Messages {
 		value, err := marshal(m)
 		if err != nil {
-			done(failure(err))
+			done(s.failure(err))
 			return
 		}
 		queued = append(queued, value)
@@ -323,7 +323,7 @@ func (s *Store) Receive(in journal.Intake, done func(error)) {
 				wake()
 			}
 		}
-		done(failure(err))
+		done(s.failure(err))
 	})
 }
 
@@ -368,6 +368,7 @@ func (s *Store) EventsAfter(n uint64, most int) (events []*messages.Event, err e
 	if err == nil {
 		err = bad
 	}
+	s.noted(err)
 	return events, err
 }
 

@@ -117,6 +117,7 @@ func (t *tx) intoInbox(m *message, at time.Time) {
 		PossibleDuplicate: m.Message.PossibleDuplicate,
 	}))
 	t.Set(keyOf('u', to).number(m.inbox), nil)
+	t.s.fresh.Add(1)
 	m.Reach(messages.State_PROCESSED, at)
 }
 
@@ -141,7 +142,7 @@ func (s *Store) Message(id []byte) (*journal.Record, bool, error) {
 	}
 	m, err := decodeMessage(body, state)
 	if err != nil {
-		return nil, false, err
+		return nil, false, s.noted(err)
 	}
 	return &m.Record, true, nil
 }

@@ -35,9 +35,9 @@ func TestConformance(t *testing.T) {
 		"disk":              func(t *testing.T) Options { return Options{Dir: t.TempDir()} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			conformance.Run(t, func(t *testing.T) journal.Hub {
+			conformance.Run(t, func(t *testing.T, m journal.Measures) journal.Hub {
 				o := opts(t)
-				o.KeepMessages, o.KeepEvents = conformance.KeepMessages, conformance.KeepEvents
+				o.KeepMessages, o.KeepEvents, o.Measures = conformance.KeepMessages, conformance.KeepEvents, m
 				s := open(t, o)
 				if name == "nothing in memory" {
 					s.most.live, s.most.users = 1, 1

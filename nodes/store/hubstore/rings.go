@@ -474,7 +474,7 @@ func (r *rings) Kept(handset string) ([]*messages.Message, error) {
 		kept = append(kept, m)
 		return bad == nil
 	})
-	return kept, firstError(err, bad)
+	return kept, firstError(err, r.s.noted(bad))
 }
 
 // Conversations implements journal.Rings: those of the last 24 hours, at most 200.

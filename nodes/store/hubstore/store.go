@@ -38,10 +38,12 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
@@ -68,6 +70,7 @@ type Options struct {
 	Fatal func(error)              // as kv.Options.Fatal
 	// ReserveBytes is as kv.Options.ReserveBytes: Accept refuses below it.
 	ReserveBytes int64
+	Measures     journal.Measures    // nil: none
 	Inline       bool                // as kv.Options.Inline
 	Defer        func(commit func()) // as kv.Options.Defer
 }
@@ -85,6 +88,8 @@ type Store struct {
 	live     map[string]*message // by id
 	users    map[string]*user
 	edges    map[string]*edge
+
+	accounts, fresh atomic.Int64 // what Census tells; a group that fails ends the store
 
 	mu        sync.Mutex
 	undurable map[string]undurable // users with events that are being written
@@ -117,10 +122,14 @@ func Open(opts Options) (*Store, error) {
 	if opts.Slots == nil {
 		opts.Slots = func(string) uint32 { return 255 }
 	}
+	if opts.Measures == nil {
+		opts.Measures = journal.NoMeasures{}
+	}
 	if err := notMoved(opts); err != nil {
 		return nil, err
 	}
-	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer})
+	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer,
+		Synced: opts.Measures.Synced, Corrupt: opts.Measures.Corrupt})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +139,7 @@ func Open(opts Options) (*Store, error) {
 		undurable: map[string]undurable{}, changed: func([]string) {},
 	}
 	s.most.live, s.most.users = maxLive, maxUsers
-	if err := firstError(s.loadRestored(db), s.loadEdges()); err != nil {
+	if err := firstError(s.loadRestored(db), s.loadEdges(), s.count()); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
@@ -153,6 +162,27 @@ func (s *Store) Space() error {
 		return fmt.Errorf("%w: %w", journal.ErrSpace, err)
 	}
 	return nil
+}
+
+// Census says how much the store holds. It costs nothing.
+func (s *Store) Census() journal.Census {
+	return journal.Census{Users: s.accounts.Load(), Fresh: s.fresh.Load()}
+}
+
+// count makes the census; later it is kept.
+func (s *Store) count() error {
+	of := func(prefix byte, n *atomic.Int64) error {
+		return scanPrefix(s.db, key{prefix}, func(_, _ []byte) bool { n.Add(1); return true })
+	}
+	return firstError(of('U', &s.accounts), of('u', &s.fresh))
+}
+
+// noted counts an error that means that a record is damaged.
+func (s *Store) noted(err error) error {
+	if errors.Is(err, errShort) || errors.Is(err, proto.Error) {
+		s.opts.Measures.Corrupt()
+	}
+	return err
 }
 
 // Stats are those of the database.
@@ -211,6 +241,7 @@ func (s *Store) updateSpaced(space time.Duration, f func(t *tx) error, done func
 		if err != nil && !refusal(err) {
 			s.broken = fmt.Errorf("%w: %w", journal.ErrFailed, err) // memory and disk differ now
 			s.log.Error("the store cannot be read", zap.Error(err))
+			s.opts.Measures.Corrupt()
 			if s.opts.Fatal != nil {
 				s.opts.Fatal(s.broken)
 			}
@@ -410,8 +441,12 @@ func settledKey(at time.Time, id []byte) key {
 	return key{'T', 'm'}.number(uint64(at.UnixMilli())).raw(id)
 }
 
-// tell writes the message's state into its sender's events.
+// tell writes the message's state into its sender's events. Call it once for each
+// state that was reached.
 func (t *tx) tell(m *message, at time.Time) {
+	if took, first := m.Settles(at); first {
+		t.s.opts.Measures.Settled(m.Edge, m.goesDown(), m.State, took)
+	}
 	from := m.Message.From
 	if m.Message.Kind == messages.Message_NOTICE || from == "" || from[0] == '+' {
 		return

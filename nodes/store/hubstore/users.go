@@ -25,8 +25,11 @@ func (s *Store) PutUser(u journal.User, done func(error)) {
 			t.note(err)
 			u.Seen = old.Seen
 		}
+		if known := t.user(u.Name); !known.exists { // asked before it is written
+			known.exists = true
+			s.accounts.Add(1)
+		}
 		t.Set(keyOf('U', u.Name), encodeUser(u))
-		t.user(u.Name).exists = true
 		return nil
 	}, done)
 }
@@ -38,7 +41,7 @@ func (s *Store) User(name string) (journal.User, bool, error) {
 		return journal.User{}, false, err
 	}
 	u, err := decodeUser(name, b)
-	return u, err == nil, err
+	return u, err == nil, s.noted(err)
 }
 
 // Seen implements journal.Hub.
@@ -70,7 +73,7 @@ func (s *Store) LastEvent(user string) (uint64, error) {
 	if ok {
 		last = min(last, hidden.first-1)
 	}
-	return last, r.err
+	return last, s.noted(r.err)
 }
 
 // Events implements journal.Hub.
@@ -88,7 +91,7 @@ func (s *Store) Events(user string, after uint64, limit int) ([]journal.UserEven
 		states = append(states, e)
 		return len(states) < limit
 	}); err != nil {
-		return nil, err
+		return nil, s.noted(err)
 	}
 	return mergeEvents(inbox, states, limit), nil
 }
@@ -109,7 +112,7 @@ func (s *Store) inbox(user string, after, last uint64, limit int) ([]journal.Use
 		return len(events) < limit
 	})
 	if err != nil || len(events) == 0 {
-		return nil, err
+		return nil, s.noted(err)
 	}
 	fresh := map[uint64]bool{}
 	if err := scanNumbers(s.db, keyOf('u', user), after, events[len(events)-1].Number, func(n uint64) bool {
@@ -163,7 +166,7 @@ func (s *Store) Pending(user, device string, after uint64, limit int) ([]journal
 		missing = err
 		return err == nil && len(fresh) < limit
 	}); err != nil || missing != nil {
-		return nil, fmt.Errorf("hubstore: pending of %s: %w", user, firstError(err, missing))
+		return nil, fmt.Errorf("hubstore: pending of %s: %w", user, s.noted(firstError(err, missing)))
 	}
 	if floor >= last {
 		return fresh, nil
@@ -189,7 +192,7 @@ func (s *Store) Pending(user, device string, after uint64, limit int) ([]journal
 		}
 		return len(others) < limit
 	}); err != nil {
-		return nil, err
+		return nil, s.noted(err)
 	}
 	return mergeEvents(fresh, others, limit), nil
 }
@@ -247,6 +250,7 @@ func (s *Store) Received(user, device string, id []byte, done func(found bool, e
 		}
 		at := s.opts.Now()
 		t.Delete(keyOf('u', user).number(m.inbox))
+		s.fresh.Add(-1)
 		t.rollHour(user, t.user(user)) // the event may have outlived its hour in the retention index
 		if m.Reach(messages.State_DELIVERED, at) {
 			t.tell(m, at)

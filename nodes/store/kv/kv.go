@@ -71,6 +71,11 @@ type Options struct {
 	// the manifest cannot be written) the process then ends with Pebble's panic.
 	Fatal func(error)
 
+	// Synced is called with how long it took to write and sync a group, Corrupt when
+	// damage is met; neither may block. nil: nobody asks.
+	Synced  func(took time.Duration)
+	Corrupt func()
+
 	// Inline commits in the caller, one write at a time; callbacks run before
 	// Commit and Update return. For single-threaded simulations.
 	Inline bool
@@ -466,6 +471,10 @@ func (d *DB) writeGroup(group []request) (size int, err error) {
 		return size, d.fail(err)
 	}
 	_ = b.Close()
+	took := time.Since(begun)
+	if writes > 0 && d.opts.Synced != nil {
+		d.opts.Synced(took)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range group {
@@ -475,7 +484,7 @@ func (d *DB) writeGroup(group []request) (size int, err error) {
 	}
 	if writes > 0 {
 		d.stats.Groups++
-		d.stats.Writing += time.Since(begun)
+		d.stats.Writing += took
 	}
 	return size, d.failed
 }

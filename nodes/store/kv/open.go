@@ -128,6 +128,9 @@ func (d *DB) listener() *pebble.EventListener {
 			d.log.Error("the store could not flush or compact", dir, zap.Error(err))
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			if d.opts.Corrupt != nil {
+				d.opts.Corrupt()
+			}
 			_ = d.fail(fmt.Errorf("%w: %s: %w (%s)", ErrDamaged, info.Path, info.Details, remedyDamaged))
 		},
 		WALCreated: func(info pebble.WALCreateInfo) {

@@ -187,6 +187,7 @@ func (l *lane) commit(ops []*op) {
 		case clash:
 			clashes++
 		case errors.Is(err, journal.ErrFenced) || lasting(err) && len(ops) == 1:
+			l.s.noted(err)
 			switch {
 			case !refusal(err):
 				l.s.log.Error("a write is refused by the database", zap.String("lane", l.name), zap.Error(err))
@@ -306,10 +307,12 @@ func (l *lane) attempt(ops []*op, last *tx) (*tx, error) {
 	}
 	b.Queue("commit")
 	t.counting(true)
+	begun := time.Now()
 	if err := send(ctx, conn, b); err != nil {
 		t.counting(false)
 		return t, err
 	}
+	l.s.opts.Measures.Synced(time.Since(begun))
 	return t, nil
 }
 

@@ -32,8 +32,8 @@ func open(t testing.TB, opts Options) *Store {
 
 func TestConformance(t *testing.T) {
 	server := pgtest.Shared(t)
-	conformance.Run(t, func(t *testing.T) journal.Hub {
-		return open(t, Options{DSN: server.Database(t), KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents})
+	conformance.Run(t, func(t *testing.T, m journal.Measures) journal.Hub {
+		return open(t, Options{DSN: server.Database(t), KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents, Measures: m})
 	})
 }
 
@@ -45,7 +45,7 @@ func TestConformanceElsewhere(t *testing.T) {
 		t.Skip("RINGWAY_TEST_DSN is not set: \"host=... user=... dbname=postgres\", of a user who may create databases")
 	}
 	made := 0
-	conformance.Run(t, func(t *testing.T) journal.Hub {
+	conformance.Run(t, func(t *testing.T, m journal.Measures) journal.Hub {
 		conn, err := pgx.Connect(t.Context(), dsn)
 		if err != nil {
 			t.Fatal(err)
@@ -67,6 +67,6 @@ func TestConformanceElsewhere(t *testing.T) {
 				t.Logf("left behind: %v", err)
 			}
 		})
-		return open(t, Options{DSN: dsn + " dbname=" + name, KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents})
+		return open(t, Options{DSN: dsn + " dbname=" + name, KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents, Measures: m})
 	})
 }

@@ -52,6 +52,7 @@ const (
 
 	attemptTimeout = 5 * time.Second // of one transaction
 	pollEvery      = 250 * time.Millisecond
+	censusEvery    = 40 // polls
 )
 
 // ErrAway: the database did not answer in time. What was asked may yet have been
@@ -82,6 +83,7 @@ type Options struct {
 	Queued func(edges []string)
 	// Connections at most; 0: 16.
 	Connections int
+	Measures    journal.Measures // nil: none
 }
 
 // Store implements journal.Hub and journal.Leases. Its methods may be called by any
@@ -99,6 +101,7 @@ type Store struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	away    atomic.Pointer[error]
+	census  atomic.Pointer[journal.Census]
 
 	mu      sync.Mutex
 	closing bool
@@ -127,6 +130,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Queued == nil {
 		opts.Queued = func([]string) {}
 	}
+	if opts.Measures == nil {
+		opts.Measures = journal.NoMeasures{}
+	}
 	if opts.Node == "" {
 		return nil, errors.New("pgstore: Options.Node is empty: give the hub a name that no other has")
 	}
@@ -152,6 +158,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.once, s.settings = rand.Text(), settings
+	s.census.Store(&journal.Census{Users: -1, Fresh: -1})
 	for i := range userLanes {
 		s.users = append(s.users, &lane{s: s, name: s.laneName(fmt.Sprint("users/", i)), spacing: callSpacing, most: maxWaiting, shard: s.shard(i)})
 	}
@@ -338,7 +345,16 @@ func (s *Store) read(what string, f func(ctx context.Context) error) error {
 func (s *Store) tryFor(patience time.Duration, what string, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	return tryUntil(ctx, what, s.answered, f)
+	return s.noted(tryUntil(ctx, what, s.answered, f))
+}
+
+// noted counts an error that means damage: of what a hub wrote, or of the database's
+// own pages (class XX of PostgreSQL's manual, appendix A).
+func (s *Store) noted(err error) error {
+	if c := code(err); c == "XX001" || c == "XX002" || errors.Is(err, errStored) {
+		s.opts.Measures.Corrupt()
+	}
+	return err
 }
 
 func tryUntil(ctx context.Context, what string, answered func(error), f func(ctx context.Context) error) error {
@@ -361,16 +377,35 @@ func tryUntil(ctx context.Context, what string, answered func(error), f func(ctx
 	}
 }
 
+// Census says how much the store holds, as PostgreSQL's statistics estimate it and as
+// of a few seconds ago: nothing is counted for it.
+func (s *Store) Census() journal.Census { return *s.census.Load() }
+
+// takeCensus asks the statistics.
+func (s *Store) takeCensus() {
+	ctx, cancel := context.WithTimeout(s.ctx, attemptTimeout)
+	defer cancel()
+	var c journal.Census
+	if s.pool.QueryRow(ctx, `SELECT
+		coalesce((SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'users'::regclass), -1),
+		coalesce((SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'fresh'::regclass), -1)`).Scan(&c.Users, &c.Fresh) == nil {
+		s.census.Store(&c) // else it stays as it was: the poll says when the database is away
+	}
+}
+
 // poll looks what waits for the rings that this store has claimed, and whether the
 // database is there.
 func (s *Store) poll() {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if n%censusEvery == 0 {
+			s.takeCensus()
 		}
 		s.mu.Lock()
 		claims := make(map[string]*rings, len(s.claimed))

@@ -58,6 +58,7 @@ type tx struct {
 	gone     map[queuedAt]bool // from the rings' queue
 	freed    map[string]bool   // kept messages
 	grown    []string
+	finals   []final
 	wake     bool
 	underway bool
 }
@@ -90,6 +91,12 @@ type (
 	settled struct {
 		at int64
 		id []byte
+	}
+	final struct { // for the measures
+		edge      string
+		toHandset bool
+		state     messages.State
+		took      time.Duration
 	}
 )
 
@@ -397,8 +404,12 @@ func (t *tx) settle(m *message) {
 	}
 }
 
-// tell writes the message's state into its sender's events.
+// tell writes the message's state into its sender's events. Call it once for each
+// state that was reached.
 func (t *tx) tell(m *message, at time.Time) {
+	if took, first := m.Settles(at); first {
+		t.finals = append(t.finals, final{m.Edge, m.goesDown(), m.State, took})
+	}
 	from := m.sender()
 	if from == "" {
 		return
@@ -622,7 +633,7 @@ func (t *tx) counting(begins bool) {
 	}
 	t.underway = begins
 	for edge := range t.counts {
-		if r := t.s.owned(edge); r != nil && begins {
+		if r := t.s.owned(edge); r != nil {
 			r.underway.Add(1)
 		} else if r != nil {
 			r.underway.Add(-1)
@@ -632,6 +643,9 @@ func (t *tx) counting(begins bool) {
 
 // published tells of what is committed.
 func (t *tx) published() {
+	for _, f := range t.finals {
+		t.s.opts.Measures.Settled(f.edge, f.toHandset, f.state, f.took)
+	}
 	if len(t.grown) > 0 {
 		t.s.mu.Lock()
 		changed := t.s.changed
