@@ -25,9 +25,14 @@ type textInspectCmd struct {
 	Text     string   `arg:"" help:"The text; - reads it from standard input."`
 	From     string   `default:"63917000" help:"Originator (${default})."`
 	To       string   `default:"+639171234567" help:"Recipient (${default})."`
-	National []string `placeholder:"LANGUAGE" help:"Handsets know the tables of these languages: turkish, spanish, portuguese."`
+	National []string `placeholder:"LANGUAGE" help:"Handsets know the tables of these languages."`
 	Wide     bool     `help:"16-bit references."`
 	JSON     bool     `name:"json" help:"Print JSON."`
+}
+
+// Help names the languages, below the flags' own help.
+func (*textInspectCmd) Help() string {
+	return "LANGUAGE is one of " + strings.Join(text.Languages(), ", ") + "."
 }
 
 // inspection is what is known of a text before it is sent.

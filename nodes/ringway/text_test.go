@@ -99,6 +99,19 @@ func TestRadio(t *testing.T) {
 	}
 }
 
+// The help names every language that there is a table for.
+func TestTextInspectHelp(t *testing.T) {
+	var out, errs bytes.Buffer
+	if status := run([]string{"text", "inspect", "--help"}, streams{&out, &errs}); status != exitOK {
+		t.Fatalf("status %d: %s", status, &errs)
+	}
+	for _, language := range text.Languages() {
+		if !strings.Contains(out.String(), language) {
+			t.Errorf("no %s in\n%s", language, &out)
+		}
+	}
+}
+
 func TestTextInspectRefuses(t *testing.T) {
 	for says, args := range map[string][]string{
 		"turkish, or spanish, or portuguese": {"--national", "klingon", "x"},

@@ -14,8 +14,14 @@ import (
 // What is no longer worth anything is not submitted, wherever it waits: behind a
 // cut link, behind a full ring, at the edge. Its sender learns that it expired.
 func TestDeadlines(t *testing.T) {
+	for _, protocol := range []string{"cimd2", "smpp"} {
+		t.Run(protocol, func(t *testing.T) { deadlines(t, protocol) })
+	}
+}
+
+func deadlines(t *testing.T, protocol string) {
 	t.Parallel()
-	s := start(t, demo.RigConfig{Protocol: "smpp", RTT: 20 * time.Millisecond, Receipts: true, Slots: 4})
+	s := start(t, demo.RigConfig{Protocol: protocol, RTT: 20 * time.Millisecond, Receipts: true, Slots: 4})
 	ann := newPerson(s.hub, "ann").online()
 	never := map[string][]string{} // handset: texts that must not come
 	late := func(number, text, d string) (ref string) {
