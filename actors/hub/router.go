@@ -21,15 +21,16 @@ const (
 // Deliveries is what the router needs of journal.Rings.
 type Deliveries interface {
 	Deliver(seq uint64, d journal.Delivery, done func(*messages.Result, error))
-	Conversations(handset string) ([]journal.Conversation, error)
+	Conversations(handset, number string) ([]journal.Conversation, error)
 	Kept(handset string) ([]*messages.Message, error)
 }
 
 // RouterConfig is what the router of one edge needs. Routed may be nil.
 type RouterConfig struct {
-	Edge    string
-	Service string // the edge's number
-	Rings   Deliveries
+	Edge     string
+	Service  string // the edge's number
+	Suffixes bool   // each conversation gets a number of its own
+	Rings    Deliveries
 	// Exists says whether there is a user of that name (in lower case).
 	Exists func(name string) (bool, error)
 	Now    func() time.Time
@@ -125,7 +126,7 @@ func (r *router) route(ctx actor.Context, handset string) {
 
 func (r *router) situation(m *messages.Message) (s Situation, kept []*messages.Message, err error) {
 	now := r.cfg.Now()
-	s = Situation{Text: m.GetText(), To: m.GetTo(), Service: r.cfg.Service, At: now}
+	s = Situation{Text: m.GetText(), To: m.GetTo(), Service: r.cfg.Service, Suffixes: r.cfg.Suffixes, At: now}
 	if at := time.UnixMilli(m.GetAcceptedUnixMs()); m.GetAcceptedUnixMs() > 0 && at.Before(now) {
 		s.At = at // while the link was cut the handset meant those of that time
 	}
@@ -140,8 +141,13 @@ func (r *router) situation(m *messages.Message) (s Situation, kept []*messages.M
 			s.Named = name
 		}
 	}
-	if s.Conversations, err = r.cfg.Rings.Conversations(m.GetFrom()); err != nil {
+	if s.Conversations, err = r.cfg.Rings.Conversations(m.GetFrom(), ""); err != nil {
 		return s, nil, err
+	}
+	if s.ByNumber() { // it may be an older one than those
+		if s.Answered, err = r.cfg.Rings.Conversations(m.GetFrom(), m.GetTo()); err != nil {
+			return s, nil, err
+		}
 	}
 	if kept, err = r.cfg.Rings.Kept(m.GetFrom()); err != nil {
 		return s, nil, err

@@ -48,7 +48,15 @@ func (r *rings) Deliver(_ uint64, d journal.Delivery, done func(*messages.Result
 	}
 }
 
-func (r *rings) Conversations(string) ([]journal.Conversation, error) { return r.conversations, nil }
+// Conversations is cut at two, as the store's is at 200.
+func (r *rings) Conversations(_, number string) (found []journal.Conversation, err error) {
+	for _, c := range r.conversations {
+		if number == "" || sameNumber(c.Number, number) {
+			found = append(found, c)
+		}
+	}
+	return found[:min(len(found), 2)], nil
+}
 
 func (r *rings) Kept(string) ([]*messages.Message, error) { return slices.Clone(r.kept), nil }
 
@@ -60,15 +68,18 @@ type routing struct {
 	slot   *probe.Probe
 	router *actor.PID
 	seq    uint64
+	to     string // the number that the handset addresses
 }
 
 // inRouting runs a test with a router whose users are ann and bob.
-func inRouting(t *testing.T, test func(r *routing)) {
+func inRouting(t *testing.T, test func(r *routing)) { inRoutingWith(t, false, test) }
+
+func inRoutingWith(t *testing.T, suffixes bool, test func(r *routing)) {
 	synctest.Test(t, func(t *testing.T) {
 		system := probe.System(t)
-		r := &routing{t: t, rings: newRings(), slot: probe.New(t, system, "slot")}
+		r := &routing{t: t, rings: newRings(), slot: probe.New(t, system, "slot"), to: "63917000"}
 		r.router = system.Root.Spawn(NewRouter(RouterConfig{
-			Edge: "manila-1", Service: "63917000", Rings: r.rings, Now: time.Now, Log: zap.NewNop(),
+			Edge: "manila-1", Service: "63917000", Suffixes: suffixes, Rings: r.rings, Now: time.Now, Log: zap.NewNop(),
 			Exists: func(name string) (bool, error) { return name == "ann" || name == "bob", nil },
 		}))
 		test(r)
@@ -79,7 +90,7 @@ func inRouting(t *testing.T, test func(r *routing)) {
 func (r *routing) says(text string) {
 	r.seq++
 	r.slot.Tell(r.router, &messages.HandOn{Seq: r.seq, Message: &messages.Message{
-		Id: []byte{byte(r.seq)}, From: handset, To: "63917000", Text: text, AcceptedUnixMs: time.Now().UnixMilli(),
+		Id: []byte{byte(r.seq)}, From: handset, To: r.to, Text: text, AcceptedUnixMs: time.Now().UnixMilli(),
 	}})
 }
 
@@ -191,6 +202,29 @@ func TestDeliveryThatFails(t *testing.T) {
 		r.deliver()
 		(<-r.rings.dones)()
 		r.slot.ExpectNothing(time.Hour) // another owner's
+	})
+}
+
+// Where conversations have numbers of their own, the number says whose the answer
+// is, however old the conversation; a number that none has says nothing.
+func TestAnswerToAnEnding(t *testing.T) {
+	inRoutingWith(t, true, func(r *routing) {
+		r.rings.conversations = []journal.Conversation{
+			{User: "cat", Number: "6391700002", At: time.Now()},
+			{User: "bob", Number: "6391700001", At: time.Now()},
+			{User: "ann", Number: "6391700000", At: time.Now().Add(-90 * 24 * time.Hour)},
+		}
+		r.to = "+6391700000"
+		r.says("for ann")
+		r.expect(`ann "for ann"`)
+		r.rings.conversations = r.rings.conversations[1:2]
+		r.says("for whom")
+		r.expect(`kept "for whom" and asks`)
+		r.to = "63917000" // as the question's
+		r.says("for whom else")
+		r.expect(`kept "for whom else"`)
+		r.says("@ann")
+		r.expect(`ann "" after [02 03]`)
 	})
 }
 

@@ -17,13 +17,15 @@ const recent = 24 * time.Hour
 // Situation is all that decides whom a text from a handset is for.
 type Situation struct {
 	Text          string
-	To            string    // the number that the handset addressed
-	Service       string    // the edge's number
-	At            time.Time // when the text was taken from the SMSC
-	Named         string    // the existing user whom the text names (Address); "": none
-	Conversations []journal.Conversation
-	Kept          int  // texts of this handset that wait for a name
-	Asked         bool // the handset has an open question
+	To            string                 // the number that the handset addressed
+	Service       string                 // the edge's number
+	Suffixes      bool                   // each conversation gets a number of its own
+	At            time.Time              // when the text was taken from the SMSC
+	Named         string                 // the existing user whom the text names (Address); "": none
+	Conversations []journal.Conversation // the handset's, latest first
+	Answered      []journal.Conversation // where ByNumber: those whose number is To
+	Kept          int                    // texts of this handset that wait for a name
+	Asked         bool                   // the handset has an open question
 }
 
 // Route is the decision.
@@ -53,14 +55,26 @@ func Decide(s Situation) Route {
 	return Route{Text: s.Text, Ask: !s.Asked}
 }
 
+// ByNumber reports whether the number that the handset addressed may say whose
+// the text is: not that of all conversations.
+func (s *Situation) ByNumber() bool { return s.Suffixes || !sameNumber(s.To, s.Service) }
+
 // conversation returns the person of the conversation that the text belongs to.
+// Where conversations have numbers of their own, nobody else's person is guessed
+// from a number that is none of theirs.
 func conversation(s Situation) string {
-	if !sameNumber(s.To, s.Service) {
-		if user, ok := only(s.Conversations, func(c journal.Conversation) bool { return sameNumber(c.Number, s.To) }); ok {
+	lately := func(c journal.Conversation) bool { return s.At.Sub(c.At) <= recent }
+	if s.ByNumber() {
+		// The edge's number stands for all who wrote before there were suffixes.
+		shared := sameNumber(s.To, s.Service)
+		user, ok := only(s.Answered, func(c journal.Conversation) bool {
+			return sameNumber(c.Number, s.To) && (!shared || lately(c))
+		})
+		if ok || s.Suffixes {
 			return user
 		}
 	}
-	user, _ := only(s.Conversations, func(c journal.Conversation) bool { return s.At.Sub(c.At) <= recent })
+	user, _ := only(s.Conversations, lately)
 	return user
 }
 

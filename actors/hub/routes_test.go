@@ -42,16 +42,31 @@ func TestDecide(t *testing.T) {
 		{"more do not", Situation{Text: "x", Conversations: []journal.Conversation{wrote("ann", service, 24*time.Hour+1)}}, Route{Text: "x", Ask: true}},
 		{"an old one leaves the new one alone", Situation{Text: "x", Conversations: []journal.Conversation{ann, wrote("bob", service, 25*time.Hour)}}, Route{User: "ann", Text: "x"}},
 
-		{"number with an ending", Situation{Text: "x", To: service + "02", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour), wrote("bob", service+"02", 90*24*time.Hour)}}, Route{User: "bob", Text: "x"}},
-		{"written with a plus", Situation{Text: "x", To: "+" + service + "01", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour), wrote("bob", service+"02", time.Hour)}}, Route{User: "ann", Text: "x"}},
-		{"unknown ending: as the service number", Situation{Text: "x", To: service + "99", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{User: "ann", Text: "x"}},
-		{"unknown ending, two persons", Situation{Text: "x", To: service + "99", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour), wrote("bob", service+"02", time.Hour)}}, Route{Text: "x", Ask: true}},
-		{"service number where there are endings", Situation{Text: "x", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{User: "ann", Text: "x"}},
+		{"another number without endings", Situation{Text: "x", To: "2917", Conversations: []journal.Conversation{ann}}, Route{User: "ann", Text: "x"}},
+		{"another number without endings, two persons", Situation{Text: "x", To: "2917", Conversations: []journal.Conversation{ann, bob}}, Route{Text: "x", Ask: true}},
+		{"an ending of the time when there were some", Situation{Text: "x", To: service + "01", Conversations: []journal.Conversation{bob, wrote("ann", service+"01", 90*24*time.Hour)}}, Route{User: "ann", Text: "x"}},
+
+		{"number with an ending", Situation{Text: "x", Suffixes: true, To: service + "02", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour), wrote("bob", service+"02", 90*24*time.Hour)}}, Route{User: "bob", Text: "x"}},
+		{"written with a plus", Situation{Text: "x", Suffixes: true, To: "+" + service + "01", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour), wrote("bob", service+"02", time.Hour)}}, Route{User: "ann", Text: "x"}},
+		{"unknown ending", Situation{Text: "x", Suffixes: true, To: service + "99", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{Text: "x", Ask: true}},
+		{"unknown ending, asked already", Situation{Text: "x", Suffixes: true, To: service + "99", Kept: 1, Asked: true, Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{Text: "x"}},
+		{"unknown ending, two persons", Situation{Text: "x", Suffixes: true, To: service + "99", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour), wrote("bob", service+"02", time.Hour)}}, Route{Text: "x", Ask: true}},
+		{"unknown ending and a name", Situation{Text: "@bob x", Suffixes: true, To: service + "99", Named: "bob", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{User: "bob", Text: "x"}},
+		{"no number at all where there are endings", Situation{Text: "x", Suffixes: true, To: "+", Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{Text: "x", Ask: true}},
+		{"service number where there are endings: it is nobody's", Situation{Text: "x", Suffixes: true, Conversations: []journal.Conversation{wrote("ann", service+"01", time.Hour)}}, Route{Text: "x", Ask: true}},
+		{"who wrote before there were endings", Situation{Text: "x", Suffixes: true, Conversations: []journal.Conversation{wrote("bob", service+"01", time.Hour), ann}}, Route{User: "ann", Text: "x"}},
+		{"who wrote before there were endings, long ago", Situation{Text: "x", Suffixes: true, Conversations: []journal.Conversation{wrote("ann", service, 25*time.Hour)}}, Route{Text: "x", Ask: true}},
+		{"two wrote before there were endings", Situation{Text: "x", Suffixes: true, Conversations: []journal.Conversation{ann, bob}}, Route{Text: "x", Ask: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.in.Service, test.in.At = service, noon
 			if test.in.To == "" {
 				test.in.To = service
+			}
+			for _, c := range test.in.Conversations { // as the store gives them
+				if test.in.ByNumber() && sameNumber(c.Number, test.in.To) {
+					test.in.Answered = append(test.in.Answered, c)
+				}
 			}
 			if got := Decide(test.in); got != test.want {
 				t.Errorf("Decide(%+v)\n got %+v\nwant %+v", test.in, got, test.want)

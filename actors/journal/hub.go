@@ -73,8 +73,10 @@ type Rings interface {
 	// gaps: what a gap leaves out is skipped for good once a later one is applied.
 	Apply(events []*messages.Event, done func(applied uint64, err error))
 	Applied() (uint64, error)
-	// Conversations of a handset, latest first: who may be answering.
-	Conversations(handset string) ([]Conversation, error)
+	// Conversations of a handset, latest first, 200 at most: whom it may be
+	// answering. With a number ('+' before it does not count) only those that have
+	// it, however old.
+	Conversations(handset, number string) ([]Conversation, error)
 	// Kept messages wait until the handset has said whom they are for.
 	Kept(handset string) ([]*messages.Message, error)
 }

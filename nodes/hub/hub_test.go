@@ -238,7 +238,7 @@ func TestHandsetsAndPeople(t *testing.T) {
 	l = h.dial(t, system, h.cfg.Edges[1], "+639181234567")
 	h.mustSend(t, "ann", l.number, "hello")
 	h.mustSend(t, "bob", l.number, "hello")
-	conversations, err := l.edge.rings.Conversations(l.number)
+	conversations, err := l.edge.rings.Conversations(l.number, "")
 	if err != nil || len(conversations) != 2 || conversations[0].Number == conversations[1].Number {
 		t.Fatal(conversations, err)
 	}

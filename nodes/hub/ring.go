@@ -207,7 +207,7 @@ func (r *ring) onGetRings(ctx actor.Context, m *messages.GetRings) {
 // newRouter returns the props of what takes messages.HandOn from the up mirror.
 func newRouter(h *Hub, cfg config.HubEdge, rings journal.Rings) *actor.Props {
 	return hubactors.NewRouter(hubactors.RouterConfig{
-		Edge: cfg.ID, Service: cfg.Number, Rings: rings, Now: h.now, Routed: func(route hubactors.Route) { h.metrics.routed(cfg.ID, route) }, Log: h.log,
+		Edge: cfg.ID, Service: cfg.Number, Suffixes: cfg.SuffixDigits > 0, Rings: rings, Now: h.now, Routed: func(route hubactors.Route) { h.metrics.routed(cfg.ID, route) }, Log: h.log,
 		Exists: func(name string) (bool, error) {
 			_, ok, err := h.store.User(name)
 			return ok, h.failed(err)

@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T, m journal.Measures) journal.Hub) 
 		{"Paging", paging},
 		{"Conversations", conversations},
 		{"Suffixes", suffixes},
+		{"ManySuffixes", manySuffixes},
 		{"NumbersWithoutGaps", withoutGaps},
 		{"Watch", watch},
 		{"Instance", instance},
@@ -886,7 +887,7 @@ func notice(t *testing.T, h hub) {
 	r.apply(1, receipt(1, got[0].Message.Id, 0, 1, delivered))
 	h.check(got[0].Message.Id, delivered, accepted, retrieved, processed, delivered)
 	h.checkEvents("anna")
-	if c, err := r.Conversations(handset); err != nil || len(c) != 0 {
+	if c, err := r.Conversations(handset, ""); err != nil || len(c) != 0 {
 		t.Errorf("a notice opened conversation %v, %v", c, err)
 	}
 }
@@ -1012,13 +1013,13 @@ func conversations(t *testing.T, h hub) {
 		s.From, s.At, s.To = c.user, now.Add(-c.ago), c.to
 		h.accept(s)
 	}
-	c, err := r.Conversations(handset)
+	c, err := r.Conversations(handset, "")
 	if err != nil || len(c) != 3 || c[0].User != "anna" || c[1].User != "ben" || c[2].User != "carl" || c[0].Number != number || c[0].At.Sub(now.Add(-time.Hour)).Abs() > time.Second {
 		t.Errorf("conversations %+v, %v", c, err)
 	}
 	o, err := h.Claim("cebu-1")
 	h.must(err)
-	if c, _ := o.Conversations(handset); len(c) != 0 {
+	if c, _ := o.Conversations(handset, ""); len(c) != 0 {
 		t.Errorf("another edge has %+v", c)
 	}
 }
@@ -1051,7 +1052,7 @@ func suffixes(t *testing.T, h hub) {
 	if got := write("u1", handset); got != number+"2" {
 		t.Errorf("u1 has now number %s", got)
 	}
-	c, err := r.Conversations(handset)
+	c, err := r.Conversations(handset, "")
 	if err != nil || len(c) != 10 {
 		t.Fatalf("%d conversations, %v; want 10", len(c), err)
 	}
@@ -1064,6 +1065,52 @@ func suffixes(t *testing.T, h hub) {
 	}
 	if c[0].User != "u1" || owners[number+"1"] != "new" {
 		t.Errorf("conversations %+v", c)
+	}
+	for _, number := range []string{number + "1", "+" + number + "1"} {
+		if c, err := r.Conversations(handset, number); err != nil || len(c) != 1 || c[0].User != "new" {
+			t.Errorf("number %s has %+v, %v", number, c, err)
+		}
+	}
+	for _, number := range []string{number, number + "10", "1", "%", "\x00"} {
+		if c, err := r.Conversations(handset, number); err != nil || len(c) != 0 {
+			t.Errorf("number %q has %+v, %v", number, c, err)
+		}
+	}
+}
+
+// A conversation is found by its number behind however many that are newer.
+func manySuffixes(t *testing.T, h hub) {
+	const persons = 250
+	r := h.claim()
+	begin := time.Now().Add(-24 * time.Hour)
+	write := func(digits int) {
+		answers := make(chan error, persons)
+		for i := range persons {
+			s := down("x")
+			s.From, s.SuffixDigits, s.At = fmt.Sprintf("u%03d", i), digits, begin.Add(time.Duration(i)*time.Second)
+			h.Accept(s, func(_ journal.Accepted, err error) { answers <- err })
+		}
+		for range persons {
+			h.must(<-answers)
+		}
+	}
+	write(3)
+	c, err := r.Conversations(handset, "")
+	if err != nil || len(c) != 200 || c[0].User != "u249" || c[199].User != "u050" {
+		t.Errorf("%d conversations, %v; want the latest 200", len(c), err)
+	}
+	found := map[string]bool{}
+	for i := range persons {
+		its := fmt.Sprintf("%s%03d", number, i)
+		c, err := r.Conversations(handset, "+"+its)
+		if err != nil || len(c) != 1 || c[0].Number != its || found[c[0].User] {
+			t.Fatalf("number %s has %+v, %v", its, c, err)
+		}
+		found[c[0].User] = true
+	}
+	write(0) // all share one number: the latest of them
+	if c, err := r.Conversations(handset, number); err != nil || len(c) != 200 || c[0].User != "u249" || c[199].User != "u050" {
+		t.Errorf("%d conversations with number %s, %v; want the latest 200", len(c), number, err)
 	}
 }
 

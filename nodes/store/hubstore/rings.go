@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -477,12 +478,17 @@ func (r *rings) Kept(handset string) ([]*messages.Message, error) {
 	return kept, firstError(err, r.s.noted(bad))
 }
 
-// Conversations implements journal.Rings: those of the last 24 hours, at most 200.
-func (r *rings) Conversations(handset string) ([]journal.Conversation, error) {
-	var recent []journal.Conversation
-	err := conversations(r.s.db, r.e.name, handset, func(c journal.Conversation) { recent = append(recent, c) })
-	slices.SortFunc(recent, func(a, b journal.Conversation) int {
+// Conversations implements journal.Rings.
+func (r *rings) Conversations(handset, number string) ([]journal.Conversation, error) {
+	var found []journal.Conversation
+	number = strings.TrimPrefix(number, "+")
+	err := conversations(r.s.db, r.e.name, handset, func(c journal.Conversation) {
+		if number == "" || strings.TrimPrefix(c.Number, "+") == number {
+			found = append(found, c)
+		}
+	})
+	slices.SortFunc(found, func(a, b journal.Conversation) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.User, b.User))
 	})
-	return recent[:min(len(recent), maxConversations)], err
+	return found[:min(len(found), maxConversations)], err
 }

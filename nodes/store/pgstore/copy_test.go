@@ -132,7 +132,7 @@ func view(t *testing.T, s journal.Hub, ids [][]byte) string {
 	show("applied", n, err)
 	show("waiting", r.Down().Waiting(), nil)
 	for i := range 4 {
-		c, err := r.Conversations(fmt.Sprint("+63917", i))
+		c, err := r.Conversations(fmt.Sprint("+63917", i), "")
 		show("conversations", c, err)
 	}
 	k, err := r.Kept("+639170")

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -637,12 +638,17 @@ func (r *rings) Kept(handset string) (kept []*messages.Message, err error) {
 	return kept, err
 }
 
-// Conversations implements journal.Rings: the latest 200.
-func (r *rings) Conversations(handset string) (recent []journal.Conversation, err error) {
+// selectConversations reads a handset's by the primary key; all of them are read, as
+// they are to give one its number.
+const selectConversations = `SELECT name, at, number FROM conversations
+	WHERE edge = $1 AND handset = $2 AND ($3 = '' OR ltrim(number, '+') = $3) ORDER BY at DESC, name LIMIT $4`
+
+// Conversations implements journal.Rings.
+func (r *rings) Conversations(handset, number string) (found []journal.Conversation, err error) {
 	err = r.s.read("reading conversations", func(ctx context.Context) error {
-		rows, _ := r.s.pool.Query(ctx, `SELECT name, at, number FROM conversations WHERE edge = $1 AND handset = $2 ORDER BY at DESC, name LIMIT $3`, column(r.edge), column(handset), maxConversations)
-		recent, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (journal.Conversation, error) { return scanConversation(row) })
+		rows, _ := r.s.pool.Query(ctx, selectConversations, column(r.edge), column(handset), column(strings.TrimPrefix(number, "+")), maxConversations)
+		found, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (journal.Conversation, error) { return scanConversation(row) })
 		return err
 	})
-	return recent, err
+	return found, err
 }
