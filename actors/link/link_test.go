@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -616,7 +617,7 @@ func TestCutInMidFlow(t *testing.T) {
 	})
 }
 
-func TestWithoutSupervisorNoLinkResynchronises(t *testing.T) {
+func TestWithoutSupervisorNoLinkComesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, 10*time.Millisecond)
 		p.noSupervisor = true
@@ -631,6 +632,89 @@ func TestWithoutSupervisorNoLinkResynchronises(t *testing.T) {
 		}
 		p.stop()
 	})
+}
+
+// A link that was up and is cut stays down while the supervisor of either end is
+// switched off, and resynchronises once it is there again.
+func TestWithoutSupervisorNoLinkResynchronises(t *testing.T) {
+	for _, off := range []string{"hub", "edge", "hub and edge"} {
+		t.Run(off, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { withoutSupervisor(t, strings.Contains(off, "hub"), strings.Contains(off, "edge")) })
+		})
+	}
+}
+
+func withoutSupervisor(t *testing.T, offAtHub, offAtEdge bool) {
+	p := newPair(t, 10*time.Millisecond)
+	sent := 0
+	up := func() bool {
+		return p.link(p.hubSession).State == "up" && p.link(p.edgeSession).State == "up" && p.count(&p.atSMSC) == sent && p.count(&p.atInbox) == sent
+	}
+	put := func() {
+		sent++
+		p.hubDown.put("to", fmt.Sprint(sent))
+		p.edgeUp.put("to", fmt.Sprint(sent))
+	}
+	cut := func() {
+		p.wire.mu.Lock()
+		p.wire.cut = true
+		p.wire.mu.Unlock()
+		put()
+		p.within(time.Minute, "both ends notice the cut", func() bool {
+			return p.link(p.hubSession).State == "interrupted" && p.link(p.edgeSession).State != "up"
+		})
+	}
+	put()
+	p.start()
+	p.within(time.Minute, "the link is up", up)
+
+	var off []*actor.PID
+	if offAtHub {
+		off = append(off, p.hubSupervisor)
+	}
+	if offAtEdge {
+		off = append(off, p.edgeSupervr)
+	}
+	for _, pid := range off {
+		if err := p.system.Root.StopFuture(pid).Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := [2]*LinkState{p.link(p.hubSession), p.link(p.edgeSession)}
+	cut()
+	p.wire.restore()
+	for began := time.Now(); time.Since(began) < 10*time.Minute; time.Sleep(100 * time.Millisecond) {
+		for i, session := range []*actor.PID{p.hubSession, p.edgeSession} {
+			if s := p.link(session); s.State == "up" || s.LastResync != before[i].LastResync || s.Interruptions != before[i].Interruptions+1 {
+				t.Fatalf("%s resynchronised %v after the cut without a supervisor: %+v", []string{"hub", "edge"}[i], time.Since(began), s)
+			}
+		}
+	}
+	if p.count(&p.atSMSC) != sent-1 || p.count(&p.atInbox) != sent-1 {
+		t.Errorf("%d and %d messages have arrived, %d were put before the cut", p.count(&p.atSMSC), p.count(&p.atInbox), sent-1)
+	}
+
+	// Again under its old name, by which the sessions know it. What it has missed it is told.
+	again := func(old, session *actor.PID, sync func(edge string, session *actor.PID, gen uint64) *actor.Props) {
+		pid, err := p.system.Root.SpawnNamed(NewSupervisor(SupervisorConfig{Log: p.log, Sync: sync}), old.Id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.system.Root.Send(pid, &Interrupted{Edge: "e", Session: session})
+	}
+	if offAtHub {
+		again(p.hubSupervisor, p.hubSession, func(edge string, session *actor.PID, gen uint64) *actor.Props {
+			return p.hubSync(edge, session, gen, p.epoch, p.hubAttach)
+		})
+	}
+	if offAtEdge {
+		again(p.edgeSupervr, p.edgeSession, p.edgeSync)
+	}
+	p.within(time.Minute, "the link is up again", up)
+	cut() // now they hear of it themselves
+	p.wire.restore()
+	p.within(time.Minute, "the link is up for the third time", up)
+	p.stop()
 }
 
 // Stripes die one by one, the whole link is cut, and both ends restart, all at
