@@ -200,8 +200,28 @@ func (h *Hub) prepareNumber(r *journal.Submission) error {
 			Detail: fmt.Sprintf("text takes %d or more short messages in %v: at most %d", parts, coding, h.cfg.Limits.Parts),
 		}
 	}
-	r.Parts, r.Coding = parts, coding.String()
+	if tooLong := anyEdgeCuts(r.Text); tooLong != nil {
+		return tooLong
+	}
+	r.Parts, r.Coding = parts, coding.String() // an estimate: how this edge's SMSC takes texts, the edge knows
 	r.Edge, r.Number, r.SuffixDigits, r.QueueLimit = edge.ID, edge.Number, edge.SuffixDigits, edge.Queue.MaxMessages
+	return nil
+}
+
+// anyEdgeCuts refuses a text that an edge could not cut into parts. Most parts takes
+// UCS2, the way out where an SMSC's alphabet lacks a character, with 16-bit references.
+func anyEdgeCuts(s string) error {
+	// A part holds 66 UTF-16 units, and one less before a surrogate pair that would
+	// be cut; a text has no more units than octets in UTF-8.
+	if len(s) <= 65*text.MaxParts {
+		return nil
+	}
+	if _, err := text.Split(text.UCS2, text.EncodeUCS2(s), text.Reference{Wide: true}); err != nil {
+		return &Refusal{
+			Code: CodeTooLong, Limit: text.MaxParts, Unit: "parts", Err: err,
+			Detail: fmt.Sprintf("text takes more than %d short messages where an SMSC needs them in UCS2 with 16-bit references: cut it", text.MaxParts),
+		}
+	}
 	return nil
 }
 
