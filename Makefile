@@ -31,7 +31,7 @@ race:
 	.ci/race
 
 # As FLAGS='-for 5s -runs 1' for a quick look; bin/benchwan -h lists them.
-bench-wan: ## speed over a WAN against a bare client beside the SMSC; as root with packet loss too
+bench-wan: ## speed over a WAN against a bare client beside the SMSC, a table and JSON; as root with packet loss too
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./tests/benchwan ./tests/wanem
 	bin/benchwan $(FLAGS)
 
@@ -77,8 +77,13 @@ corpus: ## every text of CORPUS=FILE[,FILE] (.jsonl, .jsonl.gz): cut into the fe
 interop: ## Kannel, npm smpp and Perl's Net::SMPP against our SMSC and our edge (CORPUS as for make corpus), each PDU through tshark
 	RINGWAY_SMS_CORPUS='$(CORPUS)' CGO_ENABLED=0 go test -count=1 -v -timeout 60m ./tests/interop
 
-cut: ## the link cut for 30 s under load, and noise at every port
-	RINGWAY_LONG=1 $(E2E) '^(TestCut|TestNoiseDisturbsNobody)$$'
+cut: ## the link cut for 30 s under load
+	RINGWAY_LONG=1 $(E2E) '^TestCut$$'
+
+.PHONY: border
+border: ## noise at every port, crowds and liars at the link's: others keep 0.9 of their rate, and what a peer costs is bounded
+	RINGWAY_LONG=1 $(E2E) '^(TestNoiseDisturbsNobody|TestCrowdsAtTheLinkPort|TestMemoryOfAPeerIsBounded)$$'
+	RINGWAY_LONG=1 go test -count=1 -v -timeout 20m ./cluster/linkrpc -run '^(TestMemoryOfAPeerIsBounded|TestSmallPiecesAreBounded)$$'
 
 restart: ## both nodes closed in mid-flow, many times
 	RINGWAY_LONG=1 $(E2E) '^TestRestart$$'

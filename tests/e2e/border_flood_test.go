@@ -18,62 +18,32 @@ import (
 
 	"github.com/ringway-im/ringway/cluster/linkrpc"
 	"github.com/ringway-im/ringway/messages"
-	"github.com/ringway-im/ringway/nodes/pki"
 )
 
 // border is a hub with an honest edge, whose pace is watched, and one whose
 // certificate is in bad hands.
 type border struct {
 	*site
-	hub     *node
+	*victim
 	honest  *siteEdge
 	between *relay // in front of the honest one
-	smsc    smscAPI
-	each    func() *tls.Config // of the other edge's certificate
-	stop    func()
 }
 
 func newBorder(t *testing.T) *border {
 	t.Helper()
 	b := &border{site: newSite(t)}
+	b.inHub.by = oneProcessor(t)
 	b.honest = b.edge("manila-1", "+63917", "smpp", false)
 	b.edge("cebu-1", "+63918", "smpp", false)
 	b.between = newRelay(t, b.link)
-	link := b.link
-	b.link = b.between.Addr().String()
-	b.write("manila-1.yaml", b.edgeYAML(b.honest))
-	b.link = link
-	b.launchSMSC(b.honest, "--latency", "20ms").ready()
-	b.hub = b.launchHub().ready()
+	b.via = b.between.Addr().String()
+	b.rewrite(b.honest)
+	b.launchSMSC(b.honest, "--latency", "4ms").ready()
+	hub := b.launchHub().ready()
 	b.launchEdge(b.honest).ready()
 	isReady(b.honest.api(t), 15*time.Second)
-	b.smsc = b.honest.smsc(t)
-	var err error
-	if b.each, err = pki.EachClientTLS(b.path("pki/cebu-1.crt"), b.path("pki/cebu-1.key"), b.path("pki/ca.crt")); err != nil {
-		t.Fatal(err)
-	}
-	// More waits for the SMSC than it takes: its pace is the rate.
-	ann := newPerson(b.admin(), "ann").online()
-	ctx, cancel := context.WithCancel(t.Context())
-	var feeding sync.WaitGroup
-	feeding.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			for ann.waiting() > 50 && ctx.Err() == nil {
-				<-time.After(5 * time.Millisecond)
-			}
-			ann.send(fmt.Sprintf("+63917%07d", i%50), fmt.Sprint("text ", i))
-		}
-	})
-	b.stop = func() { cancel(); feeding.Wait() }
-	eventually(t, 10*time.Second, func() string { return atLeast("flowing", b.smsc.stats().Delivered, 20) })
+	b.victim = newVictim(t, hub, b.admin(), b.honest.smsc(t))
 	return b
-}
-
-// rate of the honest edge, over two seconds.
-func (b *border) rate() float64 {
-	before, at := b.smsc.stats().Delivered, time.Now()
-	<-time.After(2 * time.Second) // this is a measurement, not a wait for something
-	return float64(b.smsc.stats().Delivered-before) / time.Since(at).Seconds()
 }
 
 // taken is what the hub's process holds.
@@ -97,38 +67,18 @@ func (b *border) taken() (descriptors int, rssMB float64) {
 	return len(open), rssMB / 1024
 }
 
-// undisturbed runs a noise in turns with silence: the honest edge keeps that share of
-// its rate, and the hub takes no more than so many descriptors and MB beside what it had.
-func (b *border) undisturbed(t *testing.T, noise func(ctx context.Context), descriptors int, rssMB, want float64) {
+// undisturbed makes a noise in turns with silence: the honest edge keeps its rate and its
+// link, and the hub takes no more than so many descriptors and MB beside what it had.
+func (b *border) undisturbed(t *testing.T, n noise, descriptors int, rssMB float64) {
 	t.Helper()
 	fdsBefore, rssBefore := b.taken()
-	ratio := 0.0
-	for range 3 { // a busy machine gets another chance
-		var without, with []float64
-		for range 3 {
-			without = append(without, b.rate())
-			ctx, cancel := context.WithCancel(t.Context())
-			var noisy sync.WaitGroup
-			noisy.Go(func() { noise(ctx) })
-			<-time.After(time.Second) // until the noise is at its height
-			with = append(with, b.rate())
-			fds, rss := b.taken()
-			if fds-fdsBefore > descriptors || rss-rssBefore > rssMB {
-				t.Errorf("the hub holds %d descriptors and %.0f MB more, want up to %d and %.0f", fds-fdsBefore, rss-rssBefore, descriptors, rssMB)
-			}
-			t.Logf("%d descriptors (%+d), %.0f MB (%+.0f)", fds, fds-fdsBefore, rss, rss-rssBefore)
-			cancel()
-			noisy.Wait()
+	b.keepsItsRate(t, n, func() {
+		fds, rss := b.taken()
+		if fds-fdsBefore > descriptors || rss-rssBefore > rssMB {
+			t.Errorf("the hub holds %d descriptors and %.0f MB more, want up to %d and %.0f", fds-fdsBefore, rss-rssBefore, descriptors, rssMB)
 		}
-		ratio = median(with) / median(without)
-		t.Logf("%.0f a second undisturbed, %.0f disturbed: %.2f", median(without), median(with), ratio)
-		if ratio >= want {
-			break
-		}
-	}
-	if ratio < want {
-		t.Errorf("at %.2f of the undisturbed rate, want %.2f", ratio, want)
-	}
+		t.Logf("%d descriptors (%+d), %.0f MB (%+.0f)", fds, fds-fdsBefore, rss, rss-rssBefore)
+	})
 	if up := b.honest.api(t).metric("ringway_link_up", ""); up != 1 {
 		t.Error("the honest edge's link is down")
 	}
@@ -138,68 +88,89 @@ func (b *border) undisturbed(t *testing.T, noise func(ctx context.Context), desc
 // the honest edge keeps its pace, comes back in the middle of it, and the hub's memory
 // and descriptors have a bound.
 func TestCrowdsAtTheLinkPort(t *testing.T) {
-	long(t)
 	b := newBorder(t)
 	defer b.stop()
-	const crowd = 2500
-	noises := map[string]struct {
-		one         func(ctx context.Context, conn net.Conn)
-		descriptors int
-	}{
-		"stop in mid-handshake":           {func(ctx context.Context, c net.Conn) { _, _ = c.Write(halfHello); hold(ctx, c) }, 600},
-		"say nothing":                     {hold, 600},
-		"without a certificate, in loops": {func(_ context.Context, c net.Conn) { handshakeWith(c, &tls.Config{InsecureSkipVerify: true}) }, 600},
-		"one certificate, no stream":      {func(ctx context.Context, c net.Conn) { handshakeWith(c, b.each()); hold(ctx, c) }, 750},
-		"one certificate, never speak": {func(ctx context.Context, c net.Conn) {
-			handshakeWith(c, b.each())
-			_, _ = c.Write(openStream)
-			hold(ctx, c)
-		}, 750},
-	}
-	for _, name := range sortedKeys(noises) {
-		t.Run(name, func(t *testing.T) {
-			noise := func(ctx context.Context) {
-				var all sync.WaitGroup
-				for i := range crowd {
-					all.Go(func() {
-						dialer := net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i%4+1))}}
-						wait := time.Duration(i) * time.Second / crowd // not all in one instant
-						for {
-							select {
-							case <-ctx.Done():
-								return
-							case <-time.After(wait):
-							}
-							wait = 5 * time.Second
-							if conn, err := dialer.DialContext(ctx, "tcp", b.link); err == nil {
-								noises[name].one(ctx, conn)
-								conn.Close()
-							}
-						}
-					})
-				}
-				all.Wait()
-			}
-			b.undisturbed(t, noise, noises[name].descriptors, 150, 0.9)
+	alone := []string{"stop in mid-handshake", "say nothing", "no certificate", "one certificate and no stream", "one certificate and never speak"}
+	eachAndAll(t, alone, func(t *testing.T, kinds ...string) {
+		descriptors := 600
+		if strings.Contains(kinds[len(kinds)-1], "one certificate") {
+			descriptors = 750
+		}
+		n := b.noise()
+		n.Kinds = kinds
+		b.undisturbed(t, n, descriptors, 150)
 
-			// An honest edge that has to come back gets in through the crowd.
-			ctx, cancel := context.WithCancel(t.Context())
-			var noisy sync.WaitGroup
-			noisy.Go(func() { noise(ctx) })
-			<-time.After(time.Second)
-			a := b.honest.api(t)
-			before, at := a.metric("ringway_link_reconnects_total", ""), time.Now()
-			b.between.drop()
-			eventually(t, 20*time.Second, func() string {
-				if a.metric("ringway_link_reconnects_total", "") == before || a.metric("ringway_link_up", "") != 1 {
-					return "the honest edge does not get in"
-				}
-				return ""
-			})
-			t.Logf("the honest edge was back after %v", time.Since(at).Round(time.Millisecond))
-			cancel()
-			noisy.Wait()
+		// An honest edge that has to come back gets in through the crowd.
+		m := n.begin(t)
+		<-time.After(time.Second)
+		a := b.honest.api(t)
+		before, at := a.metric("ringway_link_reconnects_total", ""), time.Now()
+		b.between.drop()
+		eventually(t, 20*time.Second, func() string {
+			if a.metric("ringway_link_reconnects_total", "") == before || a.metric("ringway_link_up", "") != 1 {
+				return "the honest edge does not get in"
+			}
+			return ""
 		})
+		t.Logf("the honest edge was back after %v", time.Since(at).Round(time.Millisecond))
+		m.end()
+	})
+}
+
+// crowds are noises of many connections.
+var crowds = map[string]maker{
+	"stop in mid-handshake": crowd(func(c net.Conn, _ func() *tls.Config) {
+		_, _ = c.Write(halfHello)
+		hold(c)
+	}),
+	"say nothing":    crowd(func(c net.Conn, _ func() *tls.Config) { hold(c) }),
+	"no certificate": crowd(func(c net.Conn, _ func() *tls.Config) { handshakeWith(c, &tls.Config{InsecureSkipVerify: true}) }),
+	"one certificate and no stream": crowd(func(c net.Conn, each func() *tls.Config) {
+		handshakeWith(c, each())
+		hold(c)
+	}),
+	"one certificate and never speak": crowd(func(c net.Conn, each func() *tls.Config) {
+		if under := handshakeWith(c, each()); under != nil {
+			_, _ = under.Write(openStream)
+		}
+		hold(c)
+	}),
+}
+
+// crowd is a share of 2,500 who all come within a second, and each a second after he was
+// turned away again.
+func crowd(one func(conn net.Conn, certificate func() *tls.Config)) maker {
+	return func(ctx context.Context, n noise, did func()) error {
+		each, err := n.certificate()
+		if err != nil {
+			return err
+		}
+		size := 2500 / (n.Workers * len(n.Kinds))
+		var all sync.WaitGroup
+		for i := range size {
+			all.Go(func() {
+				wait := time.Duration(i) * time.Second / time.Duration(size)
+				for {
+					select {
+					case <-ctx.Done():
+						return
+					case <-time.After(wait):
+					}
+					wait = time.Second
+					conn, err := dial(ctx, n.Link, i)
+					if err != nil {
+						continue
+					}
+					did()
+					stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+					one(conn, each)
+					stop()
+					_ = conn.Close()
+				}
+			})
+		}
+		all.Wait()
+		return nil
 	}
 }
 
@@ -226,82 +197,36 @@ var openStream = func() []byte {
 	return append(frame, headers.Bytes()...)
 }()
 
-func handshakeWith(c net.Conn, cfg *tls.Config) {
+func handshakeWith(c net.Conn, cfg *tls.Config) *tls.Conn {
 	cfg.NextProtos, cfg.ServerName = []string{"h2"}, "127.0.0.1"
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	under := tls.Client(c, cfg)
-	_ = under.Handshake()
+	err := under.Handshake()
 	_ = c.SetDeadline(time.Time{})
+	if err != nil {
+		return nil
+	}
+	return under
 }
 
 // hold waits until the other side has had enough.
-func hold(ctx context.Context, c net.Conn) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	_, _ = io.Copy(io.Discard, c)
-}
-
-// liar is a peer with a good certificate that keeps to no rule: stripes that are up,
-// of which it reads nothing.
-type liar struct {
-	epoch   uint64
-	session []byte
-	stripes []grpc.BidiStreamingClient[messages.Frame, messages.Frame]
-	end     func()
-}
-
-func (b *border) lie(t *testing.T, n int) *liar {
-	t.Helper()
-	l := &liar{session: make([]byte, 16)}
-	_, _ = rand.Read(l.session)
-	ctx, cancel := context.WithCancel(t.Context())
-	var conns []*grpc.ClientConn
-	l.end = func() {
-		cancel()
-		for _, cc := range conns {
-			_ = cc.Close()
-		}
-	}
-	for i := range n {
-		cfg := b.each()
-		cfg.ServerName = "127.0.0.1"
-		cc, err := grpc.NewClient("passthrough:///"+b.link, grpc.WithTransportCredentials(linkrpc.Credentials(cfg, true)), grpc.WithNoProxy(), grpc.WithInitialWindowSize(64<<10))
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, cc)
-		st, err := messages.NewLinkClient(cc).Stripe(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first := &messages.Frame{Join: &messages.Join{Edge: "cebu-1", Session: l.session, Stripe: uint32(i)}}
-		if i == 0 {
-			view := &messages.View{Slots: 255}
-			up := &messages.View{Slots: 255, LastRetrieved: 1, LastSent: 1, Held: []*messages.SlotView{{Sequence: 1, Id: make([]byte, 16), Flags: 3}}} // the one that it doubles
-			first = &messages.Frame{Hello: &messages.Hello{Edge: "cebu-1", Version: 1, Session: l.session, Instance: []byte("the liar's"), Down: view, Up: up, Stripes: uint32(n)}}
-		}
-		if err := st.Send(first); err != nil {
-			t.Fatal(err)
-		}
-		for i == 0 && l.epoch == 0 {
-			f, err := st.Recv()
-			if err != nil || f.Refused != nil {
-				t.Fatalf("not welcome: %v %v", f, err)
-			}
-			l.epoch = f.Welcome.GetEpoch()
-		}
-		l.stripes = append(l.stripes, st)
-	}
-	return l
-}
+func hold(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
 // A peer with a good certificate sends as much as it can over as many stripes as there
 // may be, and reads nothing. What the hub spends on it is bounded, and the honest edge
-// stays linked.
+// keeps its pace.
 func TestMemoryOfAPeerIsBounded(t *testing.T) {
-	long(t)
 	b := newBorder(t)
 	defer b.stop()
+	eachAndAll(t, sortedKeys(floods), func(t *testing.T, frames ...string) {
+		n := b.noise()
+		n.Kinds, n.Workers, n.Frames = []string{"flood"}, 1, frames
+		b.undisturbed(t, n, 100, 300)
+	})
+}
+
+// floods are frames that a peer may send again and again.
+var floods = func() map[string]*messages.Frame {
 	same := &messages.Data{Ring: messages.Ring_UP, Sequence: 1, Address: 1, Message: &messages.Message{Id: make([]byte, 16), From: "+639180000001", To: "63918000", Text: "x"}}
 	duplicates := &messages.Frame{}
 	for range 500 {
@@ -311,34 +236,91 @@ func TestMemoryOfAPeerIsBounded(t *testing.T) {
 	for i := range 5000 {
 		events.Events = append(events.Events, &messages.Event{Number: 1<<40 + uint64(i), Id: make([]byte, 16)})
 	}
-	large := &messages.Frame{Heartbeat: &messages.Heartbeat{SentUs: 1, Rings: []*messages.RingState{{Ring: messages.Ring_UP, Flags: make([]byte, 3<<20)}}}}
-	for name, f := range map[string]*messages.Frame{
-		"heartbeats": {Heartbeat: &messages.Heartbeat{SentUs: 1}}, "large frames": large, "duplicates": duplicates, "events far ahead": events,
-	} {
-		t.Run(name, func(t *testing.T) {
-			b.undisturbed(t, func(ctx context.Context) {
-				l := b.lie(t, 64)
-				defer l.end()
-				var sending sync.WaitGroup
-				sent := make([]int, len(l.stripes))
-				for i, st := range l.stripes {
-					sending.Go(func() {
-						for ctx.Err() == nil {
-							if st.Send(&messages.Frame{Epoch: l.epoch, Number: uint64(sent[i] + 1), Heartbeat: f.Heartbeat, Data: f.Data, Events: f.Events}) != nil {
-								return
-							}
-							sent[i]++
-						}
-					})
+	return map[string]*messages.Frame{
+		"heartbeats":       {Heartbeat: &messages.Heartbeat{SentUs: 1}},
+		"large frames":     {Heartbeat: &messages.Heartbeat{SentUs: 1, Rings: []*messages.RingState{{Ring: messages.Ring_UP, Flags: make([]byte, 3<<20)}}}},
+		"duplicates":       duplicates,
+		"events far ahead": events,
+	}
+}()
+
+// flood is a liar that sends without end, each stripe one of the frames, and comes again
+// when it is turned away.
+func flood(ctx context.Context, n noise, did func()) error {
+	err := n.lieAndSend(ctx, did)
+	for err == nil && ctx.Err() == nil {
+		if n.lieAndSend(ctx, did) != nil { // they have had enough
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	return err
+}
+
+func (n noise) lieAndSend(ctx context.Context, did func()) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	epoch, stripes, err := n.lie(ctx, 64)
+	if err != nil {
+		return err
+	}
+	var sending sync.WaitGroup
+	for i, stripe := range stripes {
+		f := floods[n.Frames[i%len(n.Frames)]]
+		sending.Go(func() {
+			for number := uint64(1); ctx.Err() == nil; number++ {
+				if stripe.Send(&messages.Frame{Epoch: epoch, Number: number, Heartbeat: f.Heartbeat, Data: f.Data, Events: f.Events}) != nil {
+					return
 				}
-				context.AfterFunc(ctx, l.end)
-				sending.Wait()
-				sum := 0
-				for _, n := range sent {
-					sum += n
-				}
-				t.Logf("%d frames were sent", sum)
-			}, 100, 300, 0) // the peer takes the same processors: the rate says nothing here
+				did()
+			}
 		})
 	}
+	sending.Wait()
+	return nil
+}
+
+// lie opens the stripes of a session with the other edge's certificate, of which nothing
+// will be read. They end with ctx.
+func (n noise) lie(ctx context.Context, stripes int) (epoch uint64, all []grpc.BidiStreamingClient[messages.Frame, messages.Frame], err error) {
+	each, err := n.certificate()
+	if err != nil {
+		return 0, nil, err
+	}
+	session := make([]byte, 16)
+	_, _ = rand.Read(session)
+	for i := range stripes {
+		cfg := each()
+		cfg.ServerName = "127.0.0.1"
+		cc, err := grpc.NewClient("passthrough:///"+n.Link, grpc.WithTransportCredentials(linkrpc.Credentials(cfg, true)), grpc.WithNoProxy(),
+			grpc.WithInitialWindowSize(64<<10), grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) { return dial(ctx, to, i) }))
+		if err != nil {
+			return 0, nil, err
+		}
+		context.AfterFunc(ctx, func() { _ = cc.Close() })
+		stripe, err := messages.NewLinkClient(cc).Stripe(ctx)
+		if err != nil {
+			return 0, nil, err
+		}
+		first := &messages.Frame{Join: &messages.Join{Edge: "cebu-1", Session: session, Stripe: uint32(i)}}
+		if i == 0 {
+			view := &messages.View{Slots: 255}
+			up := &messages.View{Slots: 255, LastRetrieved: 1, LastSent: 1, Held: []*messages.SlotView{{Sequence: 1, Id: make([]byte, 16), Flags: 3}}} // the one that it doubles
+			first = &messages.Frame{Hello: &messages.Hello{Edge: "cebu-1", Version: 1, Session: session, Instance: []byte("the liar's"), Down: view, Up: up, Stripes: uint32(stripes)}}
+		}
+		if err := stripe.Send(first); err != nil {
+			return 0, nil, err
+		}
+		for i == 0 && epoch == 0 {
+			f, err := stripe.Recv()
+			if err != nil || f.Refused != nil {
+				return 0, nil, fmt.Errorf("not welcome: %v: %w", f, err)
+			}
+			epoch = f.Welcome.GetEpoch()
+		}
+		all = append(all, stripe)
+	}
+	return epoch, all, nil
 }
