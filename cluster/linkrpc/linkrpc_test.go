@@ -43,6 +43,9 @@ type site struct {
 	owner   func(ctx context.Context, edge string) (*actor.PID, string, error)
 }
 
+// soon is how long tests wait for what comes at once, on a machine with much else to do.
+const soon = 30 * time.Second
+
 func newSite(t *testing.T, change ...func(*ServerConfig)) *site {
 	s := &site{t: t, system: probe.System(t), dir: t.TempDir()}
 	s.session = probe.New(t, s.system, "session")
@@ -105,7 +108,7 @@ func (s *site) tls(name string) func() *tls.Config {
 func (s *site) dial(cfg func() *tls.Config) *probe.Probe {
 	edge := probe.New(s.t, s.system, "edge")
 	dialer := s.system.Root.Spawn(NewDialer(DialerConfig{TLS: cfg}))
-	edge.Tell(dialer, &messages.DialStripe{Hub: s.addr, Stripe: 3, Try: 9, Within: 5 * time.Second})
+	edge.Tell(dialer, &messages.DialStripe{Hub: s.addr, Stripe: 3, Try: 9, Within: soon})
 	return edge
 }
 
@@ -115,12 +118,12 @@ func hello(edge string) *messages.Frame { return &messages.Frame{Hello: &message
 func (s *site) joined() (edge *probe.Probe, atEdge, atHub *actor.PID) {
 	s.t.Helper()
 	edge = s.dial(s.tls("manila-1"))
-	up := probe.Expect[*messages.StripeUp](edge)
+	up := probe.Expect[*messages.StripeUp](edge, soon)
 	if up.Stripe != 3 || up.Try != 9 || up.TLSAt.IsZero() {
 		s.t.Errorf("up: %+v", up)
 	}
 	s.system.Root.Send(up.Conn, hello("manila-1"))
-	first := probe.Expect[*messages.StripeUp](s.session)
+	first := probe.Expect[*messages.StripeUp](s.session, soon)
 	if first.First.GetHello().GetEdge() != "manila-1" || first.TLSAt.IsZero() || first.Peer == "" {
 		s.t.Errorf("first: %+v", first)
 	}
@@ -136,7 +139,7 @@ func (s *site) works(edge *probe.Probe, atEdge, atHub *actor.PID, n int) {
 	}
 	for i := range n {
 		for p, conn := range map[*probe.Probe]*actor.PID{edge: atEdge, s.session: atHub} {
-			f := probe.Fish(p, func(f *messages.FrameIn) bool { return f.Conn.Equal(conn) }, 10*time.Second)
+			f := probe.Fish(p, func(f *messages.FrameIn) bool { return f.Conn.Equal(conn) }, soon)
 			f.Taken()
 			if f.Frame.Number != uint64(i) {
 				s.t.Fatalf("frame %d came as number %d", f.Frame.Number, i)
@@ -153,13 +156,13 @@ func TestFramesGoBothWaysInOrder(t *testing.T) {
 	s.system.Root.Send(atHub, &messages.Frame{Refused: &messages.Refused{Text: "last word"}})
 	why := errors.New("enough")
 	s.system.Root.Send(atHub, &messages.Hangup{Cause: why})
-	if f := probe.Expect[*messages.FrameIn](edge); f.Frame.Refused.GetText() != "last word" {
+	if f := probe.Expect[*messages.FrameIn](edge, soon); f.Frame.Refused.GetText() != "last word" {
 		t.Errorf("last word: %v", f.Frame)
 	}
-	if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, io.EOF) {
+	if d := probe.Expect[*messages.StripeDown](edge, soon); !errors.Is(d.Err, io.EOF) {
 		t.Errorf("the edge hears %v", d.Err)
 	}
-	if d := probe.Expect[*messages.StripeDown](s.session); !errors.Is(d.Err, why) {
+	if d := probe.Expect[*messages.StripeDown](s.session, soon); !errors.Is(d.Err, why) {
 		t.Errorf("the hub hears %v", d.Err)
 	}
 }
@@ -168,7 +171,7 @@ func TestEdgeHangsUp(t *testing.T) {
 	s := newSite(t)
 	_, atEdge, _ := s.joined()
 	s.system.Root.Send(atEdge, &messages.Hangup{})
-	if d := probe.Expect[*messages.StripeDown](s.session); d.Err == nil {
+	if d := probe.Expect[*messages.StripeDown](s.session, soon); d.Err == nil {
 		t.Error("the hub hears nothing")
 	}
 }
@@ -179,19 +182,19 @@ func TestLargeFrameIsRefused(t *testing.T) {
 	other, atEdge2, atHub2 := s.joined()
 	edge, atEdge, _ := s.joined()
 	s.system.Root.Send(atEdge, large)
-	if d := probe.Expect[*messages.StripeDown](edge); status.Code(errors.Unwrap(d.Err)) != codes.ResourceExhausted {
+	if d := probe.Expect[*messages.StripeDown](edge, soon); status.Code(errors.Unwrap(d.Err)) != codes.ResourceExhausted {
 		t.Errorf("the sender hears %v", d.Err)
 	}
-	probe.Expect[*messages.StripeDown](s.session)
+	probe.Expect[*messages.StripeDown](s.session, soon)
 
 	st := s.raw(true, grpc.MaxCallSendMsgSize(64<<20)) // who does not keep to it
 	must(t, st.Send(hello("manila-1")))
-	probe.Expect[*messages.StripeUp](s.session)
+	probe.Expect[*messages.StripeUp](s.session, soon)
 	st.Send(large)
 	if _, err := st.Recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("who sends more hears %v", err)
 	}
-	if d := probe.Expect[*messages.StripeDown](s.session); !strings.Contains(d.Err.Error(), "larger than max") {
+	if d := probe.Expect[*messages.StripeDown](s.session, soon); !strings.Contains(d.Err.Error(), "larger than max") {
 		t.Errorf("the session hears %v", d.Err)
 	}
 	s.works(other, atEdge2, atHub2, 10)
@@ -237,7 +240,7 @@ func TestCertificatesThatAreNotAnEdges(t *testing.T) {
 	} {
 		edge := s.dial(c.cfg)
 		var got error
-		switch m := probe.Expect[any](edge, 10*time.Second).(type) {
+		switch m := probe.Expect[any](edge, soon).(type) {
 		case *messages.StripeFailed:
 			got = m.Err
 			if m.Stripe != 3 || m.Try != 9 {
@@ -245,7 +248,7 @@ func TestCertificatesThatAreNotAnEdges(t *testing.T) {
 			}
 		case *messages.StripeUp: // with TLS 1.3 the dialler is done before it is refused
 			s.system.Root.Send(m.Conn, hello("manila-1"))
-			got = probe.Expect[*messages.StripeDown](edge, 10*time.Second).Err
+			got = probe.Expect[*messages.StripeDown](edge, soon).Err
 		}
 		if got == nil || !strings.Contains(got.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, got, c.want)
@@ -284,13 +287,13 @@ func TestFirstFramesThatAreRefused(t *testing.T) {
 		"neither":             {"manila-1", &messages.Frame{Epoch: 1, Data: []*messages.Data{{}}}, "protocol", "must carry Hello or Join"},
 	} {
 		edge := s.dial(s.tls(c.certificate))
-		up := probe.Expect[*messages.StripeUp](edge)
+		up := probe.Expect[*messages.StripeUp](edge, soon)
 		s.system.Root.Send(up.Conn, c.frame)
-		f := probe.Expect[*messages.FrameIn](edge)
+		f := probe.Expect[*messages.FrameIn](edge, soon)
 		if r := f.Frame.GetRefused(); r.GetCode() != c.code || !strings.Contains(r.GetText(), c.text) {
 			t.Errorf("%s: refused with %v", name, r)
 		}
-		if d := probe.Expect[*messages.StripeDown](edge); !strings.Contains(d.Err.Error(), c.text) {
+		if d := probe.Expect[*messages.StripeDown](edge, soon); !strings.Contains(d.Err.Error(), c.text) {
 			t.Errorf("%s: %v", name, d.Err)
 		}
 	}
@@ -307,9 +310,9 @@ func TestFirstFramesThatAreRefused(t *testing.T) {
 func (s *site) first(frame *messages.Frame) (answer *messages.Frame, edge *probe.Probe) {
 	s.t.Helper()
 	edge = s.dial(s.tls("manila-1"))
-	up := probe.Expect[*messages.StripeUp](edge)
+	up := probe.Expect[*messages.StripeUp](edge, soon)
 	s.system.Root.Send(up.Conn, frame)
-	return probe.Expect[*messages.FrameIn](edge, 5*time.Second).Frame, edge
+	return probe.Expect[*messages.FrameIn](edge, soon).Frame, edge
 }
 
 func TestEdgeIsSentToTheOwnerOfItsRings(t *testing.T) {
@@ -320,7 +323,7 @@ func TestEdgeIsSentToTheOwnerOfItsRings(t *testing.T) {
 		if f.Redirect.GetHub() != "hub-2.example.net:7443" {
 			t.Errorf("answered with %v", f)
 		}
-		if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, io.EOF) {
+		if d := probe.Expect[*messages.StripeDown](edge, soon); !errors.Is(d.Err, io.EOF) {
 			t.Errorf("the edge hears %v", d.Err)
 		}
 	}
@@ -348,7 +351,7 @@ func TestWithoutOwnerTheEdgeTriesAgain(t *testing.T) {
 		if took := time.Since(began); name == "nobody in time" && (took < 400*time.Millisecond || took > 3*time.Second) {
 			t.Errorf("%s: answered after %v", name, took)
 		}
-		probe.Expect[*messages.StripeDown](edge)
+		probe.Expect[*messages.StripeDown](edge, soon)
 	}
 	s.session.ExpectNothing(20 * time.Millisecond)
 }
@@ -367,7 +370,7 @@ func TestHelloAndJoinWaitForTheOwner(t *testing.T) {
 		}
 	}
 	for _, frame := range []*messages.Frame{hello("manila-1"), {Join: &messages.Join{Edge: "manila-1"}}} {
-		up := probe.Expect[*messages.StripeUp](s.dial(s.tls("manila-1")))
+		up := probe.Expect[*messages.StripeUp](s.dial(s.tls("manila-1")), soon)
 		s.system.Root.Send(up.Conn, frame)
 		<-asked
 	}
@@ -375,7 +378,7 @@ func TestHelloAndJoinWaitForTheOwner(t *testing.T) {
 	close(found)
 	hellos := 0
 	for range 2 {
-		if probe.Expect[*messages.StripeUp](s.session).First.GetHello() != nil {
+		if probe.Expect[*messages.StripeUp](s.session, soon).First.GetHello() != nil {
 			hellos++
 		}
 	}
@@ -393,8 +396,8 @@ func TestStripesEndWithTheirSession(t *testing.T) {
 	alive := s.owner
 	s.owner = func(context.Context, string) (*actor.PID, string, error) { return gone, "", nil }
 	edge := s.dial(s.tls("manila-1"))
-	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge).Conn, hello("manila-1"))
-	probe.Expect[*messages.StripeDown](edge)
+	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge, soon).Conn, hello("manila-1"))
+	probe.Expect[*messages.StripeDown](edge, soon)
 
 	s.owner = alive
 	stripe := make(chan *actor.PID, 1)
@@ -405,26 +408,26 @@ func TestStripesEndWithTheirSession(t *testing.T) {
 	}))
 	s.owner = func(context.Context, string) (*actor.PID, string, error) { return ends, "", nil }
 	edge = s.dial(s.tls("manila-1"))
-	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge).Conn, hello("manila-1"))
+	s.system.Root.Send(probe.Expect[*messages.StripeUp](edge, soon).Conn, hello("manila-1"))
 	conn := <-stripe
 	for i := range uint64(100) {
 		s.system.Root.Send(conn, &messages.Frame{Number: i + 1})
 	}
 	s.system.Root.Stop(ends)
 	for i := range uint64(100) {
-		if f := probe.Expect[*messages.FrameIn](edge); f.Frame.Number != i+1 {
+		if f := probe.Expect[*messages.FrameIn](edge, soon); f.Frame.Number != i+1 {
 			t.Fatalf("frame %d comes as %d", i+1, f.Frame.Number)
 		}
 	}
-	probe.Expect[*messages.StripeDown](edge)
+	probe.Expect[*messages.StripeDown](edge, soon)
 }
 
 func TestStreamThatNeverSpeaksIsEnded(t *testing.T) {
 	s := newSite(t, func(c *ServerConfig) { c.FirstFrame = 300 * time.Millisecond })
 	began := time.Now()
 	edge := s.dial(s.tls("manila-1"))
-	probe.Expect[*messages.StripeUp](edge)
-	d := probe.Expect[*messages.StripeDown](edge, 3*time.Second)
+	probe.Expect[*messages.StripeUp](edge, soon)
+	d := probe.Expect[*messages.StripeDown](edge, soon)
 	if took := time.Since(began); took < 300*time.Millisecond || status.Code(errors.Unwrap(d.Err)) != codes.DeadlineExceeded {
 		t.Errorf("after %v: %v", took, d.Err)
 	}
@@ -469,7 +472,7 @@ func TestUnreachableHub(t *testing.T) {
 	l.Close()
 	for addr, want := range map[string]string{closed: "refused", "no port": "address of the hub"} {
 		s.addr = addr
-		if f := probe.Expect[*messages.StripeFailed](s.dial(s.tls("manila-1")), 10*time.Second); !strings.Contains(f.Err.Error(), want) {
+		if f := probe.Expect[*messages.StripeFailed](s.dial(s.tls("manila-1")), soon); !strings.Contains(f.Err.Error(), want) {
 			t.Errorf("%s: %v, want %q", addr, f.Err, want)
 		}
 	}
@@ -485,7 +488,7 @@ func TestSilentHub(t *testing.T) {
 	dialer := s.system.Root.Spawn(NewDialer(DialerConfig{TLS: s.tls("manila-1")}))
 	began := time.Now()
 	edge.Tell(dialer, &messages.DialStripe{Hub: l.Addr().String(), Within: 200 * time.Millisecond})
-	f := probe.Expect[*messages.StripeFailed](edge)
+	f := probe.Expect[*messages.StripeFailed](edge, soon)
 	if took := time.Since(began); took > 2*time.Second || !strings.Contains(f.Err.Error(), "no connection within 200ms") {
 		t.Errorf("after %v: %v", took, f.Err)
 	}
@@ -508,8 +511,8 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 
 	st := s.raw(true) // an edge that does not read
 	must(t, st.Send(hello("manila-1")))
-	fill(probe.Expect[*messages.StripeUp](s.session).Conn)
-	if d := probe.Expect[*messages.StripeDown](s.session); !errors.Is(d.Err, errSlow) {
+	fill(probe.Expect[*messages.StripeUp](s.session, soon).Conn)
+	if d := probe.Expect[*messages.StripeDown](s.session, soon); !errors.Is(d.Err, errSlow) {
 		t.Errorf("the hub's session hears %v", d.Err)
 	}
 	ended := make(chan int)
@@ -530,7 +533,7 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 
 	edge, atEdge, _ := s.joined() // a hub whose session handles nothing
 	fill(atEdge)
-	if d := probe.Expect[*messages.StripeDown](edge); !errors.Is(d.Err, errSlow) {
+	if d := probe.Expect[*messages.StripeDown](edge, soon); !errors.Is(d.Err, errSlow) {
 		t.Errorf("the edge's session hears %v", d.Err)
 	}
 	frames := 0
@@ -560,15 +563,16 @@ func TestHalfOpenConnectionsDisturbNobody(t *testing.T) {
 		must(t, err)
 		defer c.Close()
 	}
-	began := time.Now()
-	s.works(edge, atEdge, atHub, 500)
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("500 frames each way took %v beside them", took)
-	}
-	began = time.Now()
-	s.stillWorks()
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("a new stripe took %v beside them", took)
+	for what, do := range map[string]func(){"500 frames each way": func() { s.works(edge, atEdge, atHub, 500) }, "a new stripe": s.stillWorks} {
+		best := time.Hour
+		for i := 0; i < samples && best > 2*time.Second; i++ {
+			began := time.Now()
+			do()
+			best = min(best, time.Since(began))
+		}
+		if best > 2*time.Second {
+			t.Errorf("%s took %v beside them", what, best)
+		}
 	}
 }
 
@@ -600,7 +604,7 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 		began := time.Now()
 		st := s.raw(early)
 		must(t, st.Send(hello("manila-1")))
-		up := probe.Expect[*messages.StripeUp](s.session)
+		up := probe.Expect[*messages.StripeUp](s.session, soon)
 		if d := time.Since(began); took[early] == 0 || d < took[early] {
 			took[early] = d
 		}
@@ -612,10 +616,10 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 			must(t, st.Send(&messages.Frame{Number: i, Data: []*messages.Data{{Message: &messages.Message{Text: strings.Repeat("x", 1000)}}}}))
 		}
 		for range 100 {
-			probe.Expect[*messages.FrameIn](s.session).Taken()
+			probe.Expect[*messages.FrameIn](s.session, soon).Taken()
 		}
 		must(t, st.CloseSend())
-		probe.Expect[*messages.StripeDown](s.session)
+		probe.Expect[*messages.StripeDown](s.session, soon)
 	}
 	t.Logf("Hello is at the hub after %v with early SETTINGS, %v without; RTT %v", took[true], took[false], rtt)
 	if saved, asWanted := saved(); !asWanted {
@@ -626,10 +630,10 @@ func TestEarlySettingsSaveARoundTrip(t *testing.T) {
 	best := time.Hour
 	for i := 0; i < samples && best > most; i++ { // the dialer does it
 		began := time.Now()
-		up := probe.Expect[*messages.StripeUp](s.dial(s.tls("manila-1")))
+		up := probe.Expect[*messages.StripeUp](s.dial(s.tls("manila-1")), soon)
 		best = min(best, time.Since(began))
 		s.system.Root.Send(up.Conn, hello("manila-1"))
-		probe.Expect[*messages.StripeUp](s.session)
+		probe.Expect[*messages.StripeUp](s.session, soon)
 	}
 	if best > most {
 		t.Errorf("the dialer's stripe was up after %v", best)
@@ -646,8 +650,8 @@ func (s *site) warm(t *testing.T, rtt, keep time.Duration, n int) (relay *wan.Re
 	edge = probe.New(t, s.system, "edge")
 	dialer = s.system.Root.Spawn(NewDialer(DialerConfig{TLS: s.tls("manila-1"), KeepWarm: keep}))
 	t.Cleanup(func() { s.system.Root.StopFuture(dialer).Wait() })
-	edge.Tell(dialer, &messages.WarmHub{Hub: relay.Addr(), Stripes: n, Within: 5 * time.Second})
-	if w := probe.Expect[*messages.HubWarm](edge, 6*time.Second); w.Stripes != n || w.Hub != relay.Addr() {
+	edge.Tell(dialer, &messages.WarmHub{Hub: relay.Addr(), Stripes: n, Within: soon / 2})
+	if w := probe.Expect[*messages.HubWarm](edge, soon); w.Stripes != n || w.Hub != relay.Addr() {
 		t.Fatalf("%+v, want %d stripes to %s", w, n, relay.Addr())
 	}
 	return relay, dialer, edge
@@ -665,16 +669,16 @@ func TestWarmConnectionsSaveTheDialling(t *testing.T) {
 		for i := range uint32(n + 1) {
 			began := time.Now()
 			edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Stripe: i, Try: 7, Within: 5 * time.Second})
-			up := probe.Expect[*messages.StripeUp](edge)
+			up := probe.Expect[*messages.StripeUp](edge, soon)
 			s.system.Root.Send(up.Conn, hello("manila-1"))
-			first := probe.Expect[*messages.StripeUp](s.session)
+			first := probe.Expect[*messages.StripeUp](s.session, soon)
 			took := time.Since(began)
 			if warm := i < n; warm && took < rtt/2-2*time.Millisecond || !warm && took < 2*rtt {
 				t.Errorf("stripe %d: Hello is at the hub after %v", i, took)
 			} else if warm && (best[i] == 0 || took < best[i]) {
 				best[i] = took
 			}
-			if up.Stripe != i || up.Try != 7 || up.TLSAt.Before(began) || time.Since(first.TLSAt) > 5*time.Second {
+			if up.Stripe != i || up.Try != 7 || up.TLSAt.Before(began) || time.Since(first.TLSAt) > soon {
 				t.Errorf("stripe %d: %+v, at the hub %+v", i, up, first)
 			}
 		}
@@ -694,7 +698,7 @@ func TestWarmConnectionsAreNotKept(t *testing.T) {
 	relay, _, _ := s.warm(t, 0, 100*time.Millisecond, 3)
 	open := func(want int) {
 		t.Helper()
-		for limit := time.Now().Add(5 * time.Second); relay.Stats().Open != want; <-time.After(time.Millisecond) {
+		for limit := time.Now().Add(soon); relay.Stats().Open != want; <-time.After(time.Millisecond) {
 			if time.Now().After(limit) {
 				t.Fatalf("%d connections are open, want %d", relay.Stats().Open, want)
 			}
@@ -710,12 +714,12 @@ func TestWarmConnectionsAreNotKept(t *testing.T) {
 	must(t, err)
 	defer relay.Close()
 	for range 4 { // three may not know yet that they have ended
-		edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Within: 5 * time.Second})
-		if up := probe.Fish[*messages.StripeUp](edge, nil); up != nil {
+		edge.Tell(dialer, &messages.DialStripe{Hub: relay.Addr(), Within: soon})
+		if up := probe.Fish[*messages.StripeUp](edge, nil, soon); up != nil {
 			s.system.Root.Send(up.Conn, hello("manila-1"))
 		}
 	}
-	probe.Expect[*messages.StripeUp](s.session)
+	probe.Expect[*messages.StripeUp](s.session, soon)
 
 	relay, dialer, _ = s.warm(t, 0, time.Hour, 3)
 	open(3)
@@ -738,7 +742,7 @@ func TestWarmingAHubThatIsNotThere(t *testing.T) {
 	for _, hub := range []string{silent, closed.Addr().String(), "no address"} {
 		began := time.Now()
 		edge.Tell(dialer, &messages.WarmHub{Hub: hub, Stripes: 2, Within: 300 * time.Millisecond})
-		if w := probe.Expect[*messages.HubWarm](edge); w.Stripes != 0 || time.Since(began) > 2*time.Second {
+		if w := probe.Expect[*messages.HubWarm](edge, soon); w.Stripes != 0 || time.Since(began) > 2*time.Second {
 			t.Errorf("%s: %+v after %v", hub, w, time.Since(began))
 		}
 	}

@@ -106,7 +106,7 @@ func TestSmallPiecesAreBounded(t *testing.T) {
 				must(t, err)
 				_, err = c.Write(append(openStream(len(join)), join...))
 				must(t, err)
-				probe.Expect[*messages.StripeUp](s.session)
+				probe.Expect[*messages.StripeUp](s.session, soon)
 			}
 			for _, c := range socks {
 				sending.Go(func() {
@@ -166,7 +166,7 @@ func spend(t *testing.T, f *messages.Frame) {
 	for i := range stripes {
 		st := s.raw(true, grpc.ForceCodecV2(newCodec()))
 		must(t, st.Send(&messages.Frame{Join: &messages.Join{Edge: "manila-1", Stripe: uint32(i)}}))
-		peer, conns = append(peer, st), append(conns, probe.Expect[*messages.StripeUp](s.session).Conn)
+		peer, conns = append(peer, st), append(conns, probe.Expect[*messages.StripeUp](s.session, soon).Conn)
 	}
 	before := settled(t)
 	var sent atomic.Int64
@@ -202,7 +202,7 @@ func spend(t *testing.T, f *messages.Frame) {
 	for range outOctets / (64 << 10) { // beyond it, the stripe ends
 		s.system.Root.Send(conns[0], &messages.Frame{Data: []*messages.Data{{Message: &messages.Message{Text: strings.Repeat("y", 64<<10)}}}})
 	}
-	down := probe.Fish[*messages.StripeDown](s.session, nil, 10*time.Second)
+	down := probe.Fish[*messages.StripeDown](s.session, nil, soon)
 	if !down.Conn.Equal(conns[0]) {
 		t.Errorf("%v ended, for %v", down.Conn, down.Err)
 	}
@@ -210,7 +210,7 @@ func spend(t *testing.T, f *messages.Frame) {
 		s.system.Root.Send(conn, &messages.Hangup{})
 	}
 	for range conns[1:] {
-		probe.Fish[*messages.StripeDown](s.session, nil, 20*time.Second)
+		probe.Fish[*messages.StripeDown](s.session, nil, soon)
 	}
 	sending.Wait()
 }
