@@ -129,7 +129,8 @@ func FuzzESME(f *testing.F) {
 		cfg := testConfig
 		cfg.Window = int(s.next() % 6)
 		cfg.Poll = s.next() > 200
-		cfg.Quirks.NoLogoutAnswer = s.next() > 250
+		quirk := s.next()
+		cfg.Quirks.NoLogoutAnswer, cfg.Quirks.NegativeDelivers = quirk > 250, quirk > 100
 		m := New(cfg).(*machine)
 		answers := map[uint64]int{}
 		over, asked, told := false, 0, 0
