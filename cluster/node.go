@@ -234,11 +234,17 @@ func (n *Node) Rekey() error {
 	return n.provider.Rekey(keys)
 }
 
-// ErrNobody says that no other node could take over.
-var ErrNobody = errors.New("cluster: no other node can take over")
+var (
+	// ErrNobody says that no other node could take over.
+	ErrNobody = errors.New("cluster: no other node can take over")
+	// ErrUndrained says that [Node.Undrain] was called meanwhile.
+	ErrUndrained = errors.New("cluster: the node was told to take its part again")
+)
 
 // Drain gives all grains to other nodes, takes no new ones, and returns when none
-// is left here and those of kinds that hand over are where they belong. The error is [ErrNobody] or the context's; the node goes on draining.
+// is left here and those of kinds that hand over are where they belong. The error is
+// [ErrNobody], [ErrUndrained] or the context's. Whatever it is, the node goes on
+// draining until Undrain; if the other nodes go, nobody has what has left.
 func (n *Node) Drain(ctx context.Context) error {
 	if !n.successor() {
 		return ErrNobody
@@ -253,7 +259,10 @@ func (n *Node) Drain(ctx context.Context) error {
 		if m, ok := n.self(); (!ok || m.Draining) && n.settled(ctx) && n.lookup.grains.Load() == 0 && n.lookup.moving.Load() == 0 {
 			return nil
 		}
-		if !n.successor() {
+		switch {
+		case !n.Draining():
+			return ErrUndrained
+		case !n.successor():
 			return ErrNobody
 		}
 		select {
@@ -264,8 +273,11 @@ func (n *Node) Drain(ctx context.Context) error {
 	}
 }
 
-// Undrain has the node take on grains again.
+// Undrain has the node take on grains again; a Drain that waits returns.
 func (n *Node) Undrain() error { return n.provider.SetDraining(false) }
+
+// Draining says whether the node drains, or has: since Drain, until Undrain.
+func (n *Node) Draining() bool { return n.provider.draining() }
 
 func (n *Node) self() (Member, bool) {
 	for _, m := range n.lookup.state.Load().members {

@@ -274,6 +274,12 @@ func (p *Provider) SetDraining(draining bool) error {
 	return p.update(func(m *meta) { m.Draining = draining })
 }
 
+func (p *Provider) draining() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.own.Draining
+}
+
 // SetAttributes replaces what the node tells about itself.
 func (p *Provider) SetAttributes(attributes map[string]string) error {
 	return p.update(func(m *meta) { m.Attributes = maps.Clone(attributes) })

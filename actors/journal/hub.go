@@ -49,7 +49,8 @@ type Hub interface {
 	// epoch; the journals it returns write only as long as it stands. Like Load and
 	// Applied it waits for the disk: never call it in a done function.
 	Claim(edge string) (Rings, error)
-	// Instance of the edge's journal, as its last Hello gave it; nil: never seen.
+	// Instance of the edge's journal, as its last Hello gave it; nil: never seen. It is
+	// set by who has claimed the rings.
 	Instance(edge string) ([]byte, error)
 	SetInstance(edge string, instance []byte, done func(error))
 

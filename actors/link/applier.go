@@ -11,6 +11,7 @@ import (
 type ApplierConfig struct {
 	Edge    string
 	Session *actor.PID // takes *EventsAppliedOut
+	Owner   *actor.PID // hears StorageFailed; nil: nobody
 	// Apply makes events durable in the order of their numbers, skipping those
 	// applied before (journal.Rings).
 	Apply   func(events []*messages.Event, done func(applied uint64, err error))
@@ -98,6 +99,7 @@ func (a *applier) onApplied(ctx actor.Context, m *eventsApplied) {
 	a.busy = false
 	if m.err != nil {
 		ctx.Send(a.cfg.Session, &ProtocolError{m.err})
+		tellFailed(ctx, a.cfg.Owner, m.err)
 		return
 	}
 	for n := a.applied + 1; n <= m.applied; n++ {

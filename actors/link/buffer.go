@@ -20,6 +20,7 @@ type BufferConfig struct {
 	Slots   int
 	Journal journal.Origin
 	Session *actor.PID
+	Owner   *actor.PID // hears StorageFailed; nil: nobody
 	Metrics Metrics
 	Log     *zap.Logger
 	// Slot makes the slot at an address; nil: NewSlot. Tests put probes here.
@@ -321,6 +322,13 @@ func (b *buffer) onStorageFailed(ctx actor.Context, m *StorageFailed) {
 		b.cfg.Log.Error("the journal failed: this ring stops", zap.String("ring", name(b.cfg.Ring)), zap.Error(m.Err))
 	}
 	ctx.Send(b.cfg.Session, &ProtocolError{m.Err})
+	tellFailed(ctx, b.cfg.Owner, m.Err)
+}
+
+func tellFailed(ctx actor.Context, owner *actor.PID, err error) {
+	if owner != nil {
+		ctx.Send(owner, &StorageFailed{err})
+	}
 }
 
 func (b *buffer) state(withSequences bool) *messages.RingState {

@@ -39,7 +39,8 @@ type (
 	Stored struct{ Seq, After ring.Seq }
 	// Answered: a mirror slot has its answer.
 	Answered struct{ Seq ring.Seq }
-	// StorageFailed: the journal refused or broke.
+	// StorageFailed: the journal refused or broke. The ring actor and the applier say it
+	// to their owner too.
 	StorageFailed struct{ Err error }
 )
 

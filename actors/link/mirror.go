@@ -20,6 +20,7 @@ type MirrorConfig struct {
 	Journal journal.Mirror
 	Session *actor.PID
 	Next    *actor.PID // outlet or router: takes messages.HandOn
+	Owner   *actor.PID // hears StorageFailed; nil: nobody
 	Metrics Metrics
 	Log     *zap.Logger
 	// Slot makes the slot at an address; nil: NewMirrorSlot. Tests put probes here.
@@ -258,6 +259,7 @@ func (m *mirror) onStorageFailed(ctx actor.Context, s *StorageFailed) {
 		m.cfg.Log.Error("the journal failed: this mirror stops", zap.String("ring", name(m.cfg.Ring)), zap.Error(s.Err))
 	}
 	ctx.Send(m.cfg.Session, &ProtocolError{s.Err})
+	tellFailed(ctx, m.cfg.Owner, s.Err)
 }
 
 func (m *mirror) slot(seq ring.Seq) *actor.PID { return m.slots[seq%uint64(m.cfg.Slots)] }

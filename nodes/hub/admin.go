@@ -13,8 +13,12 @@ import (
 
 // What an operator asks of a hub that runs.
 
-// ErrNoEdge: no edge of that id is configured here.
-var ErrNoEdge = errors.New("hub: no such edge is configured here")
+var (
+	// ErrNoEdge: no edge of that id is configured here.
+	ErrNoEdge = errors.New("hub: no such edge is configured here")
+	// ErrElsewhere: the edge is configured, and its rings are not here.
+	ErrElsewhere = errors.New("hub: the rings of this edge are not here")
+)
 
 // withRejoin has a synchronisation serve edges that do not stand where the store
 // remembers, if the store can.
@@ -39,7 +43,7 @@ var errReplaced = errors.New("hub: the operator replaced this edge")
 func (h *Hub) ReplaceEdge(id string) error {
 	e := h.owned(id)
 	if e == nil {
-		return fmt.Errorf("%w: %q", ErrNoEdge, id)
+		return h.elsewhere(id)
 	}
 	store, ok := h.store.(interface{ ReplaceEdge(id string) error })
 	if !ok {
@@ -51,6 +55,19 @@ func (h *Hub) ReplaceEdge(id string) error {
 	h.log.Warn("edge replaced by the operator", zap.String("edge", id))
 	h.system.Root.Send(e.session, &link.ProtocolError{Err: errReplaced})
 	return nil
+}
+
+// elsewhere says where to ask about an edge whose rings are not here.
+func (h *Hub) elsewhere(id string) error {
+	if _, ok := h.edge(id); !ok {
+		return fmt.Errorf("%w: %q", ErrNoEdge, id)
+	}
+	if h.cluster != nil {
+		if owner, ok := h.cluster.owner(id); ok && !owner.Self {
+			return fmt.Errorf("%w: hub %s is to have those of %q: ask that one", ErrElsewhere, owner.Name, id)
+		}
+	}
+	return fmt.Errorf("%w: %q is served by no hub at the moment: try again", ErrElsewhere, id)
 }
 
 // Backup copies the store into a new folder of this machine while the hub runs.

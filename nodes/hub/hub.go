@@ -116,7 +116,7 @@ type Hub struct {
 	mu            sync.Mutex
 	notReady      map[string]error
 	closed        bool
-	draining      bool
+	draining      bool             // streams are turned away
 	edges         map[string]*edge // whose rings this hub serves
 	subscriptions map[*Subscription]bool
 
@@ -294,6 +294,7 @@ func (h *Hub) Ready() error {
 	for _, name := range slices.Sorted(maps.Keys(h.notReady)) {
 		reasons = append(reasons, h.notReady[name])
 	}
+	reasons = append(reasons, h.drains())
 	if store, ok := h.store.(interface{ Space() error }); ok {
 		reasons = append(reasons, store.Space())
 	}

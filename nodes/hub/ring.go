@@ -32,7 +32,7 @@ func newRing(h *Hub, cfg config.HubEdge, begun func(error)) *actor.Props {
 // claim.
 //
 //	claiming ──claimed──▶ serving ──Leave──▶ leaving ──MoveReady──▶ giving up ──all stopped──▶ ended
-//	                         └───────────── Stop, Fenced ────────────────────────────────────▶
+//	                         └── Stop, Fenced, a write was fenced, a child failed for good ──▶
 type ring struct {
 	hub   *Hub
 	cfg   config.HubEdge
@@ -68,6 +68,10 @@ func (r *ring) Receive(ctx actor.Context) {
 		r.onLeave(ctx, m)
 	case *link.MoveReady:
 		r.onMoveReady(ctx)
+	case *link.StorageFailed:
+		if errors.Is(m.Err, journal.ErrFenced) {
+			r.beginAnew(ctx, m.Err)
+		}
 	case *actor.Terminated:
 		r.onTerminated(ctx, m)
 	case *messages.Fenced:
@@ -140,13 +144,13 @@ func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
 		Edge: id, Sends: messages.Ring_DOWN, Supervisor: h.supervisor, Metrics: m, Log: log, Flush: -1,
 	}))
 	e.buffer = spawn("buffer", link.NewBuffer(link.BufferConfig{
-		Ring: messages.Ring_DOWN, Slots: slots, Journal: rings.Down(), Session: e.session, Metrics: m, Log: log,
+		Ring: messages.Ring_DOWN, Slots: slots, Journal: rings.Down(), Session: e.session, Owner: ctx.Self(), Metrics: m, Log: log,
 	}))
 	e.mirror = spawn("mirror", link.NewMirror(link.MirrorConfig{
-		Ring: messages.Ring_UP, Slots: slots, Journal: rings.Up(), Session: e.session, Next: e.router, Metrics: m, Log: log,
+		Ring: messages.Ring_UP, Slots: slots, Journal: rings.Up(), Session: e.session, Next: e.router, Owner: ctx.Self(), Metrics: m, Log: log,
 	}))
 	e.events = spawn("applier", link.NewApplier(link.ApplierConfig{
-		Edge: id, Session: e.session, Apply: rings.Apply, Applied: rings.Applied, Log: log,
+		Edge: id, Session: e.session, Owner: ctx.Self(), Apply: rings.Apply, Applied: rings.Applied, Log: log,
 	}))
 	r.edge = e
 	h.own(e)
@@ -181,6 +185,7 @@ func (r *ring) onMoveReady(ctx actor.Context) {
 // the store had not written is fenced there, and was acknowledged to nobody.
 func (r *ring) onTerminated(ctx actor.Context, m *actor.Terminated) {
 	if r.left == nil {
+		r.beginAnew(ctx, fmt.Errorf("hub: actor %s has failed for good", m.Who.Id))
 		return
 	}
 	if m.Who.Equal(r.edge.session) {
@@ -192,6 +197,18 @@ func (r *ring) onTerminated(ctx actor.Context, m *actor.Terminated) {
 		ctx.Send(r.edge.session, &link.Moved{To: r.to})
 		ctx.Poison(r.edge.session)
 	}
+}
+
+// beginAnew ends this actor although the placement wants it to run: that releases the
+// rings and makes them anew, under a higher epoch, if they belong here still. It heals
+// what took the epoch away behind its back, as a claim that was late. A hub alone has no
+// placement. What is ending already ends.
+func (r *ring) beginAnew(ctx actor.Context, why error) {
+	if r.hub.cluster == nil || r.hub.owned(r.cfg.ID) != r.edge {
+		return
+	}
+	r.hub.log.Warn("rings begin anew", zap.String("edge", r.cfg.ID), zap.Uint64("epoch", r.edge.rings.Epoch()), zap.Error(why))
+	ctx.Stop(ctx.Self())
 }
 
 // onGetRings has the picture drawn for another hub: the actors below take their time.

@@ -188,6 +188,9 @@ func (l *lane) commit(ops []*op) {
 			clashes++
 		case errors.Is(err, journal.ErrFenced) || lasting(err) && len(ops) == 1:
 			l.s.noted(err)
+			if l.rings != nil && errors.Is(err, journal.ErrFenced) && l.s.disown(l.rings) {
+				l.rings.callWake() // whoever serves them finds out, whatever was refused
+			}
 			switch {
 			case !refusal(err):
 				l.s.log.Error("a write is refused by the database", zap.String("lane", l.name), zap.Error(err))
@@ -306,10 +309,10 @@ func (l *lane) attempt(ops []*op, last *tx) (*tx, error) {
 		return t, nil
 	}
 	b.Queue("commit")
-	t.counting(true)
+	t.countingBegins()
 	begun := time.Now()
 	if err := send(ctx, conn, b); err != nil {
-		t.counting(false)
+		t.countingEnds()
 		return t, err
 	}
 	l.s.opts.Measures.Synced(time.Since(begun))

@@ -50,12 +50,19 @@ func (s *Store) renew(ctx context.Context, node string, ttl time.Duration, write
 
 // End implements journal.Leases.
 func (s *Store) End(ctx context.Context, node string) error {
-	return tryUntil(ctx, "ending the lease of "+node, s.answered, func(ctx context.Context) error {
+	given := s.claims(node)
+	err := tryUntil(ctx, "ending the lease of "+node, s.answered, func(ctx context.Context) error {
 		b := &pgx.Batch{} // one transaction
 		b.Queue(`UPDATE owners SET node = '' WHERE node = $1`, column(node))
 		b.Queue(`DELETE FROM leases WHERE node = $1`, column(node))
 		return s.pool.SendBatch(ctx, b).Close()
 	})
+	if err == nil {
+		for _, r := range given {
+			s.disown(r)
+		}
+	}
+	return err
 }
 
 // Acquire implements journal.Leases.
@@ -104,10 +111,15 @@ func owned(err error) bool {
 
 // Release implements journal.Leases.
 func (s *Store) Release(ctx context.Context, kind, identity, node string, epoch uint64) error {
-	return tryUntil(ctx, fmt.Sprintf("releasing %s %q", kind, identity), s.answered, func(ctx context.Context) error {
+	given := s.claims(node)[identity]
+	err := tryUntil(ctx, fmt.Sprintf("releasing %s %q", kind, identity), s.answered, func(ctx context.Context) error {
 		_, err := s.pool.Exec(ctx, `UPDATE owners SET node = '' WHERE kind = $1 AND identity = $2 AND node = $3 AND epoch = $4`, kind, column(identity), column(node), int64(epoch))
 		return err
 	})
+	if err == nil && kind == kindRing && given != nil && given.epoch == epoch {
+		s.disown(given)
+	}
+	return err
 }
 
 // Owner implements journal.Leases.

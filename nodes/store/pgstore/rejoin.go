@@ -113,7 +113,11 @@ type joining struct {
 	answer  journal.Rejoined
 }
 
-// search reads what no index has: this takes long, and the link is down meanwhile.
+// selectBegun reads by index messages_open, whose condition it has.
+const selectBegun = `SELECT ` + messageColumns + ` FROM messages m WHERE m.edge = $1 AND NOT m.settled AND m.inbox = 0 AND m.recipient <> '' AND m.state >= $2 AND m.state < $3
+	AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.edge = $1 AND q.id = m.id) ORDER BY m.id`
+
+// search reads the whole of the edge's queue: the link is down meanwhile.
 func (j *joining) search(b *pgx.Batch, edge string, ids [][]byte) {
 	each(b.Queue(`SELECT id, class, n FROM queue WHERE edge = $1 AND id = ANY($2)`, edge, ids), func(row pgx.Rows) error {
 		var id []byte
@@ -129,8 +133,7 @@ func (j *joining) search(b *pgx.Batch, edge string, ids [][]byte) {
 		j.heads[class] = n
 		return err
 	})
-	each(b.Queue(`SELECT `+messageColumns+` FROM messages m WHERE m.edge = $1 AND NOT m.settled AND m.inbox = 0 AND m.recipient <> '' AND m.state >= $2 AND m.state < $3
-		AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.edge = $1 AND q.id = m.id) ORDER BY m.id`, edge, int16(messages.State_DEFERRED), int16(messages.State_DELIVERED)), func(row pgx.Rows) error {
+	each(b.Queue(selectBegun, edge, int16(messages.State_DEFERRED), int16(messages.State_DELIVERED)), func(row pgx.Rows) error {
 		m, err := scanMessage(row)
 		if err != nil {
 			return err

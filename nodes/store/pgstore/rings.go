@@ -52,8 +52,12 @@ func (s *Store) Claim(edge string) (journal.Rings, error) {
 	r := newRings(s, edge, epoch)
 	var n int64
 	s.mu.Lock()
+	fenced := s.claimed[edge]
 	s.claimed[edge] = r
 	s.mu.Unlock()
+	if fenced != nil {
+		fenced.callWake() // whoever serves them finds out: a claim that comes late is nobody's
+	}
 	before := r.quiet()
 	if err := s.tryFor(longPatience, "counting the queue of edge "+edge, func(ctx context.Context) error {
 		return s.pool.QueryRow(ctx, `SELECT coalesce(sum(n), 0)::bigint FROM queue_counts WHERE edge = $1`, column(edge)).Scan(&n)
@@ -74,13 +78,18 @@ func (s *Store) Instance(edge string) (instance []byte, err error) {
 	return instance, err
 }
 
-// SetInstance implements journal.Hub.
+// SetInstance implements journal.Hub. Only who owns the rings may.
 func (s *Store) SetInstance(edge string, instance []byte, done func(error)) {
-	s.lane(edge).write(&op{
+	r := s.owned(edge)
+	if r == nil {
+		done(fmt.Errorf("%w: edge %s is not claimed here", journal.ErrFenced, edge))
+		return
+	}
+	r.lane.write(&op{
 		until: time.Now().Add(patience),
 		do: func(t *tx) error {
 			t.writes = append(t.writes, func(b *pgx.Batch) {
-				b.Queue(`INSERT INTO edges (edge, instance) VALUES ($1, $2) ON CONFLICT (edge) DO UPDATE SET instance = excluded.instance`, column(edge), instance)
+				b.Queue(`UPDATE edges SET instance = $2 WHERE edge = $1`, column(edge), instance)
 			})
 			return nil
 		},

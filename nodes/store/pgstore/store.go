@@ -107,7 +107,7 @@ type Store struct {
 	closing bool
 	idle    chan struct{} // closed once closing and nothing is written any more
 	changed func([]string)
-	claimed map[string]*rings // by edge: the last claim
+	claimed map[string]*rings // by edge: the last claim, until it is given up or found fenced
 	lanes   map[*lane]bool    // that write
 }
 
@@ -316,6 +316,27 @@ func (s *Store) owned(edge string) *rings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.claimed[edge]
+}
+
+// claims are the rings that this store has claimed for node.
+func (s *Store) claims(node string) map[string]*rings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if node != s.opts.Node {
+		return nil
+	}
+	return maps.Clone(s.claimed)
+}
+
+// disown forgets rings that this store has no more. It reports whether it had not before.
+func (s *Store) disown(r *rings) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claimed[r.edge] != r {
+		return false
+	}
+	delete(s.claimed, r.edge)
+	return true
 }
 
 func (s *Store) laneName(of string) string {

@@ -60,7 +60,8 @@ type tx struct {
 	grown    []string
 	finals   []final
 	wake     bool
-	underway bool
+	counting []*rings // whose count is being changed
+	quiet    int64    // of rings, before anything was read
 }
 
 type (
@@ -107,8 +108,12 @@ type user struct {
 }
 
 func newTx(s *Store, r *rings, shard int16) *tx {
+	quiet := int64(-1)
+	if r != nil {
+		quiet = r.quiet()
+	}
 	return &tx{
-		s: s, rings: r, shard: shard, now: s.opts.Now(),
+		s: s, rings: r, shard: shard, now: s.opts.Now(), quiet: quiet,
 		ids: map[string]bool{}, asked: map[pair]bool{}, names: map[string]bool{}, handsets: map[pair]bool{}, lengths: map[string]bool{},
 		found: map[string]*message{}, refs: map[pair]*message{}, accounts: map[string]bool{}, users: map[string]*user{},
 		talks: map[pair]map[string]journal.Conversation{}, waiting: map[string]int64{}, read: map[string]bool{},
@@ -626,19 +631,22 @@ func (t *tx) writeQueue(b *pgx.Batch) {
 	}
 }
 
-// counting keeps poll from taking over a count that is being changed.
-func (t *tx) counting(begins bool) {
-	if begins == t.underway {
-		return
-	}
-	t.underway = begins
+// countingBegins keeps poll from taking over a count that is being changed, until
+// countingEnds: that of the same rings, also where others are claimed meanwhile.
+func (t *tx) countingBegins() {
 	for edge := range t.counts {
 		if r := t.s.owned(edge); r != nil {
 			r.underway.Add(1)
-		} else if r != nil {
-			r.underway.Add(-1)
+			t.counting = append(t.counting, r)
 		}
 	}
+}
+
+func (t *tx) countingEnds() {
+	for _, r := range t.counting {
+		r.underway.Add(-1)
+	}
+	t.counting = nil
 }
 
 // published tells of what is committed.
@@ -664,7 +672,10 @@ func (t *tx) published() {
 			r.addWaiting(delta)
 		}
 	}
-	t.counting(false)
+	if r := t.rings; r != nil && t.read[r.edge] && t.counts[r.edge] == 0 {
+		r.polled(t.quiet, t.waiting[r.edge]) // nothing was there to take: nothing is to wait
+	}
+	t.countingEnds()
 	if len(others) > 0 {
 		t.s.opts.Queued(others)
 	}
