@@ -40,7 +40,10 @@ type hubs struct {
 	epoch   uint64
 }
 
-const edgeID = "manila-1"
+const (
+	edgeID       = "manila-1"
+	linkedWithin = 30 * time.Second // on a machine with much else to do
+)
 
 func newHubs(t *testing.T) *hubs {
 	h := &hubs{t: t, system: probe.System(t), dir: t.TempDir()}
@@ -152,25 +155,25 @@ func (h *hubs) linked(e *Edge, within time.Duration) time.Duration {
 	}
 }
 
-// Over real sockets and 100 ms there and back: prepared, a move costs one and a half
-// round trips; not prepared, two for TCP and TLS more.
+// Over real sockets and 100 ms there and back, 400 under the race detector: prepared, a move costs one and a half
+// round trips; not prepared, two for TCP and TLS more. (Not parallel: it is timed.)
 func TestPlannedMoveOverSockets(t *testing.T) {
-	t.Parallel()
-	const rtt = 100 * time.Millisecond
+	const rtt = slow * 100 * time.Millisecond
 	h := newHubs(t)
 	a, _ := h.open(rtt)
 	b, _ := h.open(rtt)
 	session, end := h.own(a)
 	e := h.edge(vfs.NewMem(), a)
-	h.linked(e, 10*time.Second)
+	h.linked(e, linkedWithin)
 	asks := probe.New(t, h.system, "ring")
 	best := map[bool]time.Duration{}
-	for i := range 6 {
-		to, prepared := []string{b, a}[i%2], i < 4
+	const most = 3*rtt/2 + rtt*3/4
+	for i := 0; i < 6 || i < 16 && best[true] > most; i++ { // the best counts: the machine may be busy
+		to, prepared := []string{b, a}[i%2], i != 4 && i != 5
 		if prepared {
-			asks.Tell(session, &link.Move{To: to, Within: 2 * time.Second})
+			asks.Tell(session, &link.Move{To: to, Within: linkedWithin})
 			began := time.Now()
-			if r := probe.Expect[*link.MoveReady](asks, 3*time.Second); r.Stripes != 8 {
+			if r := probe.Expect[*link.MoveReady](asks, linkedWithin+time.Second); r.Stripes != 8 {
 				t.Errorf("ready with %d stripes", r.Stripes)
 			}
 			t.Logf("prepared within %v", time.Since(began).Round(time.Millisecond))
@@ -179,14 +182,14 @@ func TestPlannedMoveOverSockets(t *testing.T) {
 		old := session
 		session, end = h.own(to)
 		h.system.Root.Send(old, &link.Moved{To: to})
-		took := h.linked(e, 10*time.Second)
+		took := h.linked(e, linkedWithin)
 		h.system.Root.StopFuture(old).Wait()
 		t.Logf("prepared %v: without a link for %v", prepared, took.Round(time.Millisecond))
-		if best[prepared] == 0 || took < best[prepared] { // the machine may be busy
+		if best[prepared] == 0 || took < best[prepared] {
 			best[prepared] = took
 		}
 	}
-	if d := best[true]; d < rtt || d > 3*rtt/2+rtt*3/4 {
+	if d := best[true]; d < rtt || d > most {
 		t.Errorf("prepared: without a link for %v, a round trip is %v", d, rtt)
 	}
 	if d := best[false]; d < 3*rtt {
@@ -206,17 +209,17 @@ func TestEdgeFindsOtherHubsAfterItsOwnIsGone(t *testing.T) {
 	fs := vfs.NewMem()
 	_, end := h.own(a, b, c)
 	e := h.edge(fs, a)
-	h.linked(e, 10*time.Second)
+	h.linked(e, linkedWithin)
 	killA()
 	end()
 	_, end = h.own(c, a, b) // b sends it on
-	t.Logf("back after %v", h.linked(e, 5*time.Second).Round(time.Millisecond))
+	t.Logf("back after %v", h.linked(e, linkedWithin).Round(time.Millisecond))
 	h.must(e.Close())
 	end()
 	killB()
 	_, end = h.own(c, a, b)
 	e = h.edge(fs, a)
-	t.Logf("started anew: there after %v", h.linked(e, 5*time.Second).Round(time.Millisecond))
+	t.Logf("started anew: there after %v", h.linked(e, linkedWithin).Round(time.Millisecond))
 	end()
 }
 
@@ -241,7 +244,7 @@ func TestEdgeFindsAHubByGossip(t *testing.T) {
 	_, end := h.own(a)
 	defer end()
 	e := h.gossiping(&config.EdgeGossip{Listen: "127.0.0.1:0", Join: []string{g.Address()}, Pools: gossip.PerEdge, KeyFile: h.file("gossip.key")}, vfs.NewMem(), gone)
-	h.linked(e, 20*time.Second)
+	h.linked(e, linkedWithin)
 	if alive, known := g.Alive(edgeID); !<-seen || !alive || !known {
 		t.Errorf("the hub says alive %v, known %v", alive, known)
 	}
