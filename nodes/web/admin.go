@@ -14,6 +14,8 @@ func (s *Server) replaceEdge(w http.ResponseWriter, r *http.Request, _ caller) e
 	switch err := s.hub.ReplaceEdge(id); {
 	case errors.Is(err, hub.ErrNoEdge):
 		return newProblem(http.StatusNotFound, "not_found", "no edge %q is configured at this hub", id)
+	case errors.Is(err, hub.ErrElsewhere):
+		return newProblem(http.StatusConflict, "elsewhere", "%v", err)
 	case err != nil:
 		return newProblem(http.StatusInternalServerError, "failed", "%v", err)
 	}

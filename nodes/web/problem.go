@@ -42,6 +42,7 @@ var titles = map[string]string{
 	"too_many_logins":    "Too many wrong passwords",
 	"upgrade_required":   "This is a WebSocket",
 	"not_ready":          "Not ready",
+	"elsewhere":          "Ask another hub",
 	"internal":           "The hub has failed",
 
 	string(hub.CodeUnknownUser): "There is no such user",
