@@ -51,7 +51,7 @@ type ClientsConfig struct {
 	Announcer  *actor.PID // takes IsPresent; nil: a hub alone
 	// Online counts users with a device here: 1 more, or 1 less. nil: nobody asks.
 	Online func(change int)
-	Log        *zap.Logger
+	Log    *zap.Logger
 }
 
 // NewClients is the parent of all clients.

@@ -67,9 +67,9 @@ type Task struct {
 	// Intent names the session on which the next part may have been submitted
 	// and has no outcome; "": none (invariant I15).
 	Intent   string
-	Doubled  bool      // a part was submitted again after a doubt
-	Deferred bool      // in the retry queue: its slot has been answered
-	Refusals uint32    // temporary ones in a row
+	Doubled  bool   // a part was submitted again after a doubt
+	Deferred bool   // in the retry queue: its slot has been answered
+	Refusals uint32 // temporary ones in a row
 	// Undefined is how many of them had a code that nobody has defined; 63 at most
 	// are kept.
 	Undefined uint8

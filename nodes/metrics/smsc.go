@@ -65,6 +65,7 @@ func NewSMSC(r prometheus.Registerer, edge, name, protocol string) *SMSC {
 			[]float64{.01, .1, .5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 86400, 259200}, "smsc").WithLabelValues(name),
 		accepted: passed(r).WithLabelValues(edge, Up, "accepted"),
 	}
+	m.responses.WithLabelValues(name, "none", smsc.Unknown.String())
 	for _, policy := range []string{"resend", "give_up"} {
 		m.doubts.WithLabelValues(name, policy)
 	}

@@ -258,7 +258,7 @@ A negative response has 900 and, from this SMSC, 901. A parameter that an operat
 What becomes of a submit that is answered with one, unless the SMSC's ` + "`fates`" + ` say otherwise. *temporary*: tried again later;
 *permanent*: given up; *throttled*: the whole session pauses, in order; *bad_session*: a new login, the message is kept;
 *unknown*: it may have been taken. A code that is not here is permanent, and the operator is told of it (log,
-`+"`ringway_smsc_undefined_codes_total`"+`). Tests: TestErrorTable, TestClassesOfErrors.
+` + "`ringway_smsc_undefined_codes_total`" + `). Tests: TestErrorTable, TestClassesOfErrors.
 
 | code | meaning | class |
 |---|---|---|

@@ -369,3 +369,40 @@ func TestReopenRings(t *testing.T) {
 		t.Errorf("kept %v, %v", k, err)
 	}
 }
+
+// The census goes with every write, and is made anew when the store is opened.
+func TestCensus(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs, Inline: true})
+	want := func(users, fresh int64) {
+		t.Helper()
+		if got := s.Census(); got != (journal.Census{Users: users, Fresh: fresh}) {
+			t.Errorf("%+v, want %d users, %d messages", got, users, fresh)
+		}
+	}
+	want(0, 0)
+	for _, name := range []string{"anna", "ben", "anna"} {
+		s.PutUser(journal.User{Name: name}, func(error) {})
+	}
+	want(2, 0)
+	one := accept(t, s, journal.Submission{From: "anna", To: "ben", Text: "one"})
+	accept(t, s, journal.Submission{From: "anna", To: "ben", Text: "two"})
+	accept(t, s, journal.Submission{From: "anna", To: "+1", Text: "x", Edge: "e", Parts: 1})
+	want(2, 2)
+	s.Accept(journal.Submission{From: "anna", To: "nobody", Text: "x"}, func(_ journal.Accepted, err error) {
+		if !errors.Is(err, journal.ErrNoUser) {
+			t.Error(err)
+		}
+	})
+	for range 2 {
+		s.Received("ben", "phone", one, func(bool, error) {})
+	}
+	want(2, 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{FS: fs, Inline: true})
+	want(2, 1)
+	s.PutUser(journal.User{Name: "ben"}, func(error) {})
+	want(2, 1)
+}

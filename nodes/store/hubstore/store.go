@@ -128,8 +128,10 @@ func Open(opts Options) (*Store, error) {
 	if err := notMoved(opts); err != nil {
 		return nil, err
 	}
-	db, err := kv.Open(kv.Options{Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer,
-		Synced: opts.Measures.Synced, Corrupt: opts.Measures.Corrupt})
+	db, err := kv.Open(kv.Options{
+		Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer,
+		Synced: opts.Measures.Synced, Corrupt: opts.Measures.Corrupt,
+	})
 	if err != nil {
 		return nil, err
 	}

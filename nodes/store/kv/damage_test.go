@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -336,4 +337,50 @@ func onlyLog(t *testing.T, fsys vfs.FS) (name string, content []byte, format log
 		}
 	}
 	return name, content, format
+}
+
+// Damage that is met while the store is open is counted, and the store ends.
+func TestDamageIsCounted(t *testing.T) {
+	live := vfs.NewMem()
+	filled(t, live)
+	killed := clone(t, live) // without a seal
+	counted, flips := 0, 0
+	for name, content := range files(t, killed) {
+		if kind(name) != "sst" {
+			continue
+		}
+		flips++
+		db, err := Open(Options{
+			Dir: "data", FS: flipped(t, killed, name, content, 20, 0x10), Node: "hub", noStats: true,
+			Corrupt: func() { counted++ },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Scan(nil, nil, func(_, _ []byte) bool { return true })
+		if closed := db.Close(); err == nil && !errors.Is(closed, ErrFailed) {
+			t.Errorf("%s: read without an error, closed with %v", name, closed)
+		}
+	}
+	if flips == 0 || counted < flips {
+		t.Errorf("%d tables were damaged, %d counted", flips, counted)
+	}
+}
+
+// Each group says how long it took.
+func TestGroupsAreTimed(t *testing.T) {
+	var timed []time.Duration
+	db := open(t, Options{FS: vfs.NewMem(), Inline: true, Synced: func(took time.Duration) { timed = append(timed, took) }})
+	for i := range 3 {
+		if err := put(db, fmt.Sprint(i), "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var sum time.Duration
+	for _, took := range timed {
+		sum += took
+	}
+	if s := db.Stats(); len(timed) != 3 || s.Groups != 3 || s.Writing != sum {
+		t.Errorf("timed %v, of %+v", timed, s)
+	}
 }

@@ -70,3 +70,12 @@ func TestConformanceElsewhere(t *testing.T) {
 		return open(t, Options{DSN: dsn + " dbname=" + name, KeepMessages: conformance.KeepMessages, KeepEvents: conformance.KeepEvents, Measures: m})
 	})
 }
+
+// The statistics answer what the census asks, whatever they know yet.
+func TestCensus(t *testing.T) {
+	s := open(t, Options{DSN: pgtest.Shared(t).Database(t)})
+	s.takeCensus()
+	if c := s.Census(); c.Users < 0 || c.Fresh < 0 {
+		t.Errorf("%+v: the statistics were not asked", c)
+	}
+}
