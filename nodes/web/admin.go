@@ -17,7 +17,7 @@ func (s *Server) replaceEdge(w http.ResponseWriter, r *http.Request, _ caller) e
 	case errors.Is(err, hub.ErrElsewhere):
 		return newProblem(http.StatusConflict, "elsewhere", "%v", err)
 	case err != nil:
-		return newProblem(http.StatusInternalServerError, "failed", "%v", err)
+		return failed(err)
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "replaced"})
 }
@@ -35,6 +35,14 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request, _ caller) error 
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "done"})
 }
 
+// failed tells an operator why, unless it passes.
+func failed(err error) error {
+	if errors.Is(err, hub.ErrAway) {
+		return err
+	}
+	return newProblem(http.StatusInternalServerError, "failed", "%v", err)
+}
+
 // drain answers when this hub has given all it had to the others.
 func (s *Server) drain(w http.ResponseWriter, r *http.Request, _ caller) error {
 	if err := s.hub.Drain(r.Context()); err != nil {
@@ -45,7 +53,7 @@ func (s *Server) drain(w http.ResponseWriter, r *http.Request, _ caller) error {
 
 func (s *Server) undrain(w http.ResponseWriter, _ *http.Request, _ caller) error {
 	if err := s.hub.Undrain(); err != nil {
-		return newProblem(http.StatusInternalServerError, "failed", "%v", err)
+		return failed(err)
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "serving"})
 }

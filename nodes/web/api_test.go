@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,17 +42,48 @@ type api struct {
 	hub    *hub.Hub
 	server *Server
 	http   *httptest.Server
-	store  *hubstore.Store
+	store  *faulty
 	admin  string
 	tokens map[string]string
+	given  map[string]bool // answers, as document.check names them
+}
+
+// faulty is a store that can be made to fail.
+type faulty struct {
+	*hubstore.Store
+	err atomic.Pointer[error]
+}
+
+func (f *faulty) fail(err error) { f.err.Store(&err) }
+
+func (f *faulty) failing() error {
+	if err := f.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *faulty) User(name string) (journal.User, bool, error) {
+	if err := f.failing(); err != nil {
+		return journal.User{}, false, err
+	}
+	return f.Store.User(name)
+}
+
+func (f *faulty) ReplaceEdge(id string) error {
+	if err := f.failing(); err != nil {
+		return err
+	}
+	return f.Store.ReplaceEdge(id)
 }
 
 func newAPI(t *testing.T, change func(*hub.Config), options ...hub.Option) *api {
 	t.Helper()
-	store, err := hubstore.Open(hubstore.Options{Dir: "store", FS: vfs.NewMem(), Node: "hub"})
+	opened, err := hubstore.Open(hubstore.Options{Dir: "store", FS: vfs.NewMem(), Node: "hub"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	store := &faulty{Store: opened}
 	cfg := hub.Config{DataDir: t.TempDir(), Edges: []config.HubEdge{
 		{ID: "manila-1", Prefixes: []string{"+63917"}, Number: "63917000"},
 		{ID: "manila-2", Prefixes: []string{"+639171"}, Number: "63917001", Queue: config.Queue{MaxMessages: 1}},
@@ -68,7 +100,7 @@ func newAPI(t *testing.T, change func(*hub.Config), options ...hub.Option) *api 
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &api{t: t, hub: h, server: s, store: store, http: httptest.NewServer(s.Handler()), tokens: map[string]string{}}
+	a := &api{t: t, hub: h, server: s, store: store, http: httptest.NewServer(s.Handler()), tokens: map[string]string{}, given: map[string]bool{}}
 	t.Cleanup(func() {
 		limit, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -138,7 +170,18 @@ func (a *api) call(method, path, token, body string) response {
 	}
 	r := response{answer.StatusCode, answer.Header, nil, string(raw)}
 	_ = json.Unmarshal(raw, &r.body)
+	a.check(request, body, r)
 	return r
+}
+
+// check holds an answer to the document.
+func (a *api) check(request *http.Request, body string, r response) {
+	a.t.Helper()
+	d, err := theDocument()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.given[d.check(a.t, request, body, r)] = true
 }
 
 // send returns the id of a message that ann sends.

@@ -79,8 +79,12 @@ func (s *Server) postReceived(w http.ResponseWriter, r *http.Request, c caller) 
 	if err != nil {
 		return err
 	}
+	device, err := deviceOf(r)
+	if err != nil {
+		return err
+	}
 	answer := make(chan error, 1)
-	s.hub.MarkReceived(c.user, r.URL.Query().Get("device"), id, func(err error) { answer <- err })
+	s.hub.MarkReceived(c.user, device, id, func(err error) { answer <- err })
 	select {
 	case err = <-answer:
 	case <-r.Context().Done():

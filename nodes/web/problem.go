@@ -43,6 +43,8 @@ var titles = map[string]string{
 	"upgrade_required":   "This is a WebSocket",
 	"not_ready":          "Not ready",
 	"elsewhere":          "Ask another hub",
+	"not_drained":        "Not drained",
+	"failed":             "It failed",
 	"internal":           "The hub has failed",
 
 	string(hub.CodeUnknownUser): "There is no such user",

@@ -43,13 +43,16 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, c caller) error 
 		return err
 	}
 	if !s.enter() {
-		return newProblem(http.StatusServiceUnavailable, string(hub.CodeUnavailable), "the hub is shutting down")
+		p := newProblem(http.StatusServiceUnavailable, string(hub.CodeUnavailable), "the hub is shutting down: connect again")
+		p.retry = time.Second
+		return p
 	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}, OriginPatterns: s.cfg.Origins})
+	held := &holder{ResponseWriter: w}
+	conn, err := websocket.Accept(held, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}, OriginPatterns: s.cfg.Origins})
 	if err != nil {
 		s.open.Done()
 		s.log.Debug("no stream", zap.String("user", c.user), zap.Error(err))
-		return errGone // Accept has answered
+		return held.problem(err)
 	}
 	client := &streamClient{
 		server: s, caller: c, device: options.Device, conn: conn, name: "stream " + r.RemoteAddr,
@@ -57,6 +60,48 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, c caller) error 
 	}
 	go client.run(options) // the handler's own goroutine has grown a larger stack than a stream needs
 	return errGone
+}
+
+// holder holds back what websocket.Accept answers to a handshake that it refuses: a
+// line of text where the API has problem documents.
+type holder struct {
+	http.ResponseWriter
+	switched bool // 101 has gone out
+	refused  int  // status; 0: not
+}
+
+func (h *holder) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		h.refused = status
+		return
+	}
+	h.switched = true
+	h.ResponseWriter.WriteHeader(status)
+}
+
+func (h *holder) Write(b []byte) (int, error) {
+	if h.refused > 0 {
+		return len(b), nil
+	}
+	return h.ResponseWriter.Write(b)
+}
+
+// Unwrap lets the WebSocket library find the connection.
+func (h *holder) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+// problem is the answer in the API's terms.
+func (h *holder) problem(err error) error {
+	switch {
+	case h.switched:
+		return errGone
+	case h.refused == http.StatusForbidden:
+		return newProblem(h.refused, "forbidden", "%v", err)
+	case h.refused == http.StatusUpgradeRequired:
+		return newProblem(h.refused, "upgrade_required", "%v", err)
+	case h.refused < http.StatusInternalServerError:
+		return badRequest("%v", err)
+	}
+	return err
 }
 
 // run serves the stream until it ends: this goroutine reads, another writes.
@@ -102,10 +147,16 @@ func streamOptions(r *http.Request) (o hub.SubscribeOptions, err error) {
 	default:
 		return o, badRequest("states is %q: give final, or leave it out", states)
 	}
-	if o.Device = query.Get("device"); len(o.Device) > 64 {
-		return o, badRequest("device has %d bytes: at most 64", len(o.Device))
+	o.Device, err = deviceOf(r)
+	return o, err
+}
+
+func deviceOf(r *http.Request) (string, error) {
+	device := r.URL.Query().Get("device")
+	if len(device) > 64 {
+		return "", badRequest("device has %d bytes: at most 64", len(device))
 	}
-	return o, nil
+	return device, nil
 }
 
 // streamClient is one open stream.

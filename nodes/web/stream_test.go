@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"slices"
@@ -24,16 +25,29 @@ type ws struct {
 
 func (a *api) dial(user, query string) *ws {
 	a.t.Helper()
-	conn, _, err := websocket.Dial(a.t.Context(), a.http.URL+"/v1/stream"+query, &websocket.DialOptions{Subprotocols: []string{"ringway.v1", "ringway.token." + a.tokens[user]}})
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	conn := a.handshake(http.StatusSwitchingProtocols, query, &websocket.DialOptions{Subprotocols: []string{"ringway.v1", "ringway.token." + a.tokens[user]}})
 	if conn.Subprotocol() != "ringway.v1" {
 		a.t.Fatalf("subprotocol %q", conn.Subprotocol())
 	}
 	conn.SetReadLimit(1 << 20)
-	a.t.Cleanup(func() { _ = conn.CloseNow() })
 	return &ws{a.t, conn}
+}
+
+// handshake asks for a stream, whose answer must be want; nil if that is a refusal.
+func (a *api) handshake(want int, query string, options *websocket.DialOptions) *websocket.Conn {
+	a.t.Helper()
+	conn, answer, err := websocket.Dial(a.t.Context(), a.http.URL+"/v1/stream"+query, options)
+	if answer == nil || answer.StatusCode != want || (conn == nil) != (want != http.StatusSwitchingProtocols) {
+		a.t.Fatalf("%s %+v: %v; want %d", query, options, err, want)
+	}
+	r := response{answer.StatusCode, answer.Header, nil, ""}
+	if conn != nil {
+		a.t.Cleanup(func() { _ = conn.CloseNow() })
+	} else if raw, err := io.ReadAll(answer.Body); err == nil {
+		r.raw = string(raw)
+	}
+	a.check(answer.Request, "", r)
+	return conn
 }
 
 func (w *ws) send(frame string) {
@@ -55,7 +69,21 @@ func (w *ws) read() map[string]any {
 	if err := json.Unmarshal(raw, &frame); err != nil {
 		w.t.Fatal(err)
 	}
+	w.check(raw, frame)
 	return frame
+}
+
+// check holds a frame to the document; a long text has no more to say than a short one.
+func (w *ws) check(raw []byte, frame map[string]any) {
+	w.t.Helper()
+	if len(raw) > 10_000 {
+		return
+	}
+	if d, err := theDocument(); err != nil {
+		w.t.Fatal(err)
+	} else if err := d.frame.Validate(frame); err != nil {
+		w.t.Errorf("docs/openapi.yaml: frame %s: %v", raw, err)
+	}
 }
 
 // fish skips frames until one of a kind comes.
@@ -197,11 +225,7 @@ func TestStreamIsRefused(t *testing.T) {
 		{"", "ringway.token." + a.tokens["ann"], http.Header{"Origin": {a.http.URL}}, 101},
 		{"", "ringway.v1", http.Header{"Authorization": {"Bearer " + a.tokens["ann"]}}, 101},
 	} {
-		conn, response, err := websocket.Dial(t.Context(), a.http.URL+"/v1/stream"+test.query, &websocket.DialOptions{Subprotocols: []string{test.protocol}, HTTPHeader: test.header})
-		if response == nil || response.StatusCode != test.status {
-			t.Errorf("%+v: %v", test, err)
-		}
-		if conn != nil {
+		if conn := a.handshake(test.status, test.query, &websocket.DialOptions{Subprotocols: []string{test.protocol}, HTTPHeader: test.header}); conn != nil {
 			_ = conn.CloseNow()
 		}
 	}
