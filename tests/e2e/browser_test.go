@@ -75,7 +75,7 @@ func TestBrowserDemo(t *testing.T) {
 	const number = "+639170000001"
 	phone := `[data-handset="` + number + `"]`
 	rings := func(test string) string {
-		return `["hub-down", "edge-down"].every(name => { const ring = document.querySelector('[data-ring="' + name + '"]').dataset; return ` + test + ` })`
+		return `["hub-down", "edge-down", "hub-up", "edge-up"].every(name => { const ring = document.querySelector('[data-ring="' + name + '"]').dataset; return ` + test + ` })`
 	}
 	do("open", chromedp.Navigate(at), chromedp.WaitVisible("#signin"))
 	wait("the demo's users are filled in", `document.getElementById("signin-password").value !== ""`)
@@ -92,13 +92,39 @@ func TestBrowserDemo(t *testing.T) {
 	do("cut", chromedp.Click("#cut"))
 	wait("interrupted", `document.getElementById("link-state").dataset.state === "interrupted"`)
 	do("send while cut", chromedp.SendKeys("#compose", "during the cut"), chromedp.Click("#send"), chromedp.Click("#pour"))
-	wait("the hub's ring is full", `document.querySelector('[data-ring="hub-down"]').dataset.free === "0"`)
+	wait("both senders' rings are full", `["hub-down", "edge-up"].every(name => document.querySelector('[data-ring="' + name + '"]').dataset.free === "0")`)
 	do("stop pouring", chromedp.Click("#pour"))
 	wait("accepted, and waiting", `["accepted", "retrieved", "sent"].includes(document.querySelector(".mine:last-child").dataset.state)`)
 	do("restore", chromedp.Click("#cut"))
 	wait("delivered after the cut", `document.querySelectorAll('.mine[data-state="delivered"]').length === 2`)
 	wait("the rings drain", rings(`ring.free === "255"`))
 	wait("link is up again", `document.getElementById("link-state").dataset.state === "up"`)
+
+	// The same page, as it stands, on a phone: nothing sticks out, and nothing lies on what it takes to use it.
+	problems := func(controls string) []string {
+		t.Helper()
+		limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		unfit, err := chromedp.Run(limit, chromedp.Evaluate[[]string](`[...document.querySelectorAll('`+controls+`')].filter(e => {
+			e.scrollIntoView({ block: "center", behavior: "instant" });
+			const box = e.getBoundingClientRect();
+			return box.left < 0 || box.right > 375 || !e.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+		}).map(e => (e.id || e.className) + " is out of sight").concat(document.scrollingElement.scrollWidth > 375 ? ["the page is " + document.scrollingElement.scrollWidth + " wide"] : [])`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unfit
+	}
+	do("on a phone", chromedp.EmulateViewport(375, 812, chromedp.EmulateMobile, chromedp.EmulateTouch))
+	wait("as wide as the phone", `innerWidth === 375`)
+	for part, controls := range map[string]string{
+		"chat": "#compose, #send, #contact-add", "link": "#cut, #pour, #rtt, #jitter", "handsets": phone + " .handset-compose, " + phone + " .handset-send, #handset-add",
+	} {
+		do("to "+part, chromedp.Click(`.tabs [data-go="`+part+`"]`))
+		if unfit := problems(controls); len(unfit) > 0 {
+			t.Errorf("%s on a phone: %s", part, strings.Join(unfit, ", "))
+		}
+	}
 
 	mu.Lock()
 	defer mu.Unlock()
