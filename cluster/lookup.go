@@ -369,8 +369,10 @@ var (
 
 // request waits for an answer until within has passed, ctx ends or broken is closed.
 func request(ctx context.Context, system *actor.ActorSystem, to *actor.PID, message any, within time.Duration, broken <-chan struct{}) (any, error) {
+	// It is ctx that ends the wait, and not the future's timer at the same moment:
+	// protoactor's futures take an answer beside it without a lock.
 	if deadline, ok := ctx.Deadline(); ok {
-		within = min(within, max(time.Until(deadline), time.Millisecond))
+		within = min(within, max(time.Until(deadline), 0)+time.Second)
 	}
 	type result struct {
 		answer any
