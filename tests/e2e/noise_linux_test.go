@@ -14,8 +14,25 @@ import (
 // more, and who makes noise gets what the others leave: what is measured is then what the
 // hub spends on the noise, not what the noise takes to make.
 
-// last starts a program that others go before.
-func last(t testing.TB) []string { return on(t, "last") }
+// goesLast lets all others go before a process that has begun.
+func goesLast(t testing.TB, pid int) {
+	t.Helper()
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // of this process: 20 - nice
+	if err != nil {
+		t.Fatal(err)
+	}
+	nice := min(20-raw+15, 19)
+	for range 2 { // a thread has the priority of the one that made it, which may just have done so
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range tasks {
+			tid, _ := strconv.Atoi(task.Name())
+			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, nice) // it may have ended
+		}
+	}
+}
 
 // oneProcessor starts a program on one processor, where there are several.
 func oneProcessor(t testing.TB) []string {
@@ -31,16 +48,11 @@ func oneProcessor(t testing.TB) []string {
 	for !set.IsSet(first) {
 		first++
 	}
-	return on(t, strconv.Itoa(first))
-}
-
-func on(t testing.TB, where string) []string {
-	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{self, "@on", where}
+	return []string{self, "@on", strconv.Itoa(first)}
 }
 
 // This program becomes the one that it is to start: what holds for the thread that init
@@ -49,15 +61,9 @@ func init() {
 	if len(os.Args) < 4 || os.Args[1] != "@on" {
 		return
 	}
-	var err error
-	if os.Args[2] == "last" {
-		var nice int
-		if nice, err = unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // 20 - nice
-			err = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-nice+15)
-		}
-	} else {
-		var set unix.CPUSet
-		n, _ := strconv.Atoi(os.Args[2])
+	var set unix.CPUSet
+	n, err := strconv.Atoi(os.Args[2])
+	if err == nil {
 		set.Set(n)
 		err = unix.SchedSetaffinity(0, &set)
 	}

@@ -6,6 +6,6 @@ import "testing"
 
 // Only Linux keeps programs apart as the tests with noise need it; elsewhere they share.
 
-func last(testing.TB) []string { return nil }
+func goesLast(testing.TB, int) {}
 
 func oneProcessor(testing.TB) []string { return nil }

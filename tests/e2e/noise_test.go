@@ -34,15 +34,16 @@ func TestNoiseDisturbsNobody(t *testing.T) {
 	s := newSite(t)
 	quiet := s.edge("manila-1", "+63917", "smpp", false)
 	noisy := s.edge("cebu-1", "+63918", "smpp", false)
-	noisy.in.by = last(t) // on other machines, in life
 	s.inHub.by = oneProcessor(t)
 	s.launchSMSC(quiet, "--latency", "4ms").ready()
-	launchAs(t, last(t), "smsc", "--smpp", noisy.smscAt, "--http", noisy.smscHTTP).ready()
 	hub := s.launchHub().ready()
 	s.launchEdge(quiet).ready()
-	s.launchEdge(noisy).ready()
+	neighbours := []*node{s.launchSMSC(noisy).ready(), s.launchEdge(noisy).ready()}
 	isReady(quiet.api(t), 10*time.Second)
 	isReady(noisy.api(t), 10*time.Second)
+	for _, n := range neighbours { // on other machines, in life
+		goesLast(t, n.pid())
+	}
 	admin := s.admin()
 	eve := newPerson(admin, "eve")
 	v := newVictim(t, hub, admin, quiet.smsc(t))
@@ -117,15 +118,14 @@ func (p *person) waiting() int {
 // during looks on while it is loud.
 func (v *victim) keepsItsRate(t *testing.T, n noise, during func()) {
 	t.Helper()
-	turns, attempts := 3, 3 // a busy machine gets another chance
+	turns, most := 3, 12 // a busy machine gets some more
 	if isLong() {
-		turns, attempts = 7, 1
+		turns, most = 7, 7
 	}
 	const turn, between = time.Second, 500 * time.Millisecond
-	ratio := 0.0
-	for range attempts {
-		var without, with []float64
-		made, used := 0, 0.0
+	var without, with []float64
+	made, used, ratio := 0, 0.0, 0.0
+	for ratio < 0.9 && len(with) < most {
 		for range turns {
 			<-time.After(between) // until all is quiet
 			without = append(without, v.rate(turn))
@@ -140,13 +140,12 @@ func (v *victim) keepsItsRate(t *testing.T, n noise, during func()) {
 			made += m.end()
 		}
 		ratio = median(with) / median(without)
-		t.Logf("%.0f a second undisturbed, %.0f disturbed: %.2f (%d deeds; the hub used %.2f processors)",
-			median(without), median(with), ratio, made, used/float64(turns)/turn.Seconds())
-		if ratio >= 0.9 {
-			return
-		}
+		t.Logf("%.0f a second undisturbed, %.0f disturbed: %.2f (%d deeds in %d turns; the hub used %.2f processors)",
+			median(without), median(with), ratio, made, len(with), used/float64(len(with))/turn.Seconds())
 	}
-	t.Errorf("at %.2f of the undisturbed rate, want 0.9", ratio)
+	if ratio < 0.9 {
+		t.Errorf("at %.2f of the undisturbed rate, want 0.9", ratio)
+	}
 }
 
 // rate is measured for that long, not waited for.
@@ -296,8 +295,7 @@ func (n noise) begin(t *testing.T) *noiseMaker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := append(last(t), self, "@noise", string(spec))
-	m := &noiseMaker{t: t, cmd: exec.Command(command[0], command[1:]...), read: make(chan struct{})}
+	m := &noiseMaker{t: t, cmd: exec.Command(self, "@noise", string(spec)), read: make(chan struct{})}
 	m.cmd.Stderr = &m.errs
 	out, err := m.cmd.StdoutPipe()
 	if err == nil {
@@ -318,7 +316,7 @@ func (n noise) begin(t *testing.T) *noiseMaker {
 			}
 		}
 	}()
-	eventually(t, 2*time.Minute, func() string { // it goes last
+	eventually(t, 30*time.Second, func() string {
 		select {
 		case <-m.read:
 			return "the maker of noise has ended"
@@ -326,6 +324,7 @@ func (n noise) begin(t *testing.T) *noiseMaker {
 			return atLeast("deeds of the maker of noise", int(m.deeds.Load()), 1)
 		}
 	})
+	goesLast(t, m.cmd.Process.Pid)
 	return m
 }
 
@@ -333,7 +332,7 @@ func (n noise) begin(t *testing.T) *noiseMaker {
 func (m *noiseMaker) end() (deeds int) {
 	m.t.Helper()
 	_ = m.stdin.Close()
-	kill := time.AfterFunc(5*time.Second, func() { _ = m.cmd.Process.Kill() }) // nobody waits for its last words
+	kill := time.AfterFunc(time.Second, func() { _ = m.cmd.Process.Kill() }) // nobody waits for its last words
 	<-m.read
 	err := m.cmd.Wait()
 	if inTime := kill.Stop(); inTime && err != nil || m.errs.Len() > 0 {
