@@ -117,25 +117,25 @@ func TestMetricNames(t *testing.T) {
 	e := s.edge("manila-1", "+63917", "smpp", false)
 	s.launchSMSC(e).ready()
 	hub, edge := s.launchHub().ready(), s.launchEdge(e).ready()
-	isReady(s.admin(), 20*time.Second)
-	isReady(e.api(t), 20*time.Second)
+	isReady(s.admin(), time.Minute)
+	isReady(e.api(t), time.Minute)
 	// Some come with the first heartbeats.
-	eventually(t, 20*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		return cmp.Or(differences(s.admin().families(), atHub), differences(e.api(t).families(), atEdge))
 	})
 
 	// One message each way: what they count, at both ends.
 	ann := newPerson(s.admin(), "ann").online()
 	handset := e.prefix + "0000001"
-	ann.reaches(ann.send(handset, "how are you?"), "delivered", 20*time.Second)
+	ann.reaches(ann.send(handset, "how are you?"), "delivered", time.Minute)
 	if err := e.smsc(t).send(handset, e.number, "well"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() string { return atLeast("answer", len(ann.got()[handset]), 1) })
+	eventually(t, time.Minute, func() string { return atLeast("answer", len(ann.got()[handset]), 1) })
 	stages := func(direction string, at api, names ...string) {
 		for _, stage := range names {
 			want := fmt.Sprintf(`direction="%s",edge="manila-1",stage="%s"`, direction, stage)
-			eventually(t, 20*time.Second, func() string {
+			eventually(t, time.Minute, func() string {
 				if n := at.metric("ringway_messages_total", want); n != 1 {
 					return fmt.Sprintf("%s at %s is %v, want 1", want, at.base, n)
 				}
@@ -171,7 +171,7 @@ func TestMetricNames(t *testing.T) {
 		}
 	}
 	ann.offline()
-	eventually(t, 20*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if n := s.admin().metric("ringway_presence_users", `state="online"`); n != 0 {
 			return fmt.Sprintf("%v online", n)
 		}
@@ -190,10 +190,10 @@ func TestMetricNames(t *testing.T) {
 	e.local = true
 	s.rewrite(e)
 	s.launchHub().ready()
-	isReady(s.admin(), 20*time.Second)
+	isReady(s.admin(), time.Minute)
 	both := maps.Clone(atHub)
 	maps.Copy(both, atEdge)
-	eventually(t, 20*time.Second, func() string { return differences(s.admin().families(), both) })
+	eventually(t, time.Minute, func() string { return differences(s.admin().families(), both) })
 	if status, _, err := s.admin().try(t.Context(), "GET", "/metrics", nil, nil); status != http.StatusOK {
 		t.Errorf("status %d, %v", status, err)
 	}
