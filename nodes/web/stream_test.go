@@ -59,18 +59,27 @@ func (w *ws) send(frame string) {
 
 func (w *ws) read() map[string]any {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
-	defer cancel()
-	_, raw, err := w.conn.Read(ctx)
+	frame, err := w.next()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var frame map[string]any
+	return frame
+}
+
+// next is the next frame, or how the stream has ended.
+func (w *ws) next() (frame map[string]any, err error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	_, raw, err := w.conn.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := json.Unmarshal(raw, &frame); err != nil {
 		w.t.Fatal(err)
 	}
 	w.check(raw, frame)
-	return frame
+	return frame, nil
 }
 
 // check holds a frame to the document; a long text has no more to say than a short one.
@@ -340,9 +349,26 @@ func TestSlowClientHoldsUpNobody(t *testing.T) {
 			t.Fatal(i)
 		}
 	}
-	for i := range n { // nothing is lost for the slow one
-		if m := slow.fish("message"); !strings.HasPrefix(m["text"].(string), fmt.Sprint(i, " ")) {
-			t.Fatal(i)
+	drops := 0
+	for i := 0; i < n; { // nothing is lost for the slow one, which a busy machine may have dropped
+		frame, err := slow.next()
+		if err != nil {
+			if drops++; drops > 3 {
+				t.Fatalf("dropped again after %d: %v", i, err)
+			}
+			t.Logf("dropped after %d: %v", i, err)
+			slow = a.dial("bob", "?device=slow")
+			continue
+		}
+		if frame["ev"] != "message" {
+			continue
+		}
+		var nth int
+		if _, err := fmt.Sscan(frame["text"].(string), &nth); err != nil || nth > i {
+			t.Fatalf("message %d came, want %d: %v", nth, i, err)
+		}
+		if nth == i { // a lower one comes again behind a new stream
+			i++
 		}
 	}
 }
