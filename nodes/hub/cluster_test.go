@@ -135,7 +135,7 @@ func (h *Hub) drainsForever(t *testing.T, shut *atomic.Bool) (drained <-chan err
 	go func() { done <- h.Drain(ctx) }()
 	eventually(t, "it has no rings and says so", func() error {
 		if n := h.owns(); n > 0 || !errors.Is(h.Ready(), errDraining) {
-			return fmt.Errorf("it has those of %d edges; ready: %v", n, h.Ready())
+			return errors.Join(fmt.Errorf("it has those of %d edges", n), h.Ready())
 		}
 		return nil
 	})

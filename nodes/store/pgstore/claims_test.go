@@ -168,7 +168,7 @@ func TestRejoinByIndex(t *testing.T) {
 		t.Helper()
 		tx, err := s.pool.Begin(t.Context())
 		must(t, err)
-		defer tx.Rollback(context.Background()) //nolint:errcheck // nothing was written
+		defer tx.Rollback(context.Background())
 		_, err = tx.Exec(t.Context(), s.settings)
 		must(t, err)
 		_, err = tx.Exec(t.Context(), `DEALLOCATE ALL; PREPARE begun (text, smallint, smallint) AS `+selectBegun, pgx.QueryExecModeSimpleProtocol)
