@@ -3,7 +3,7 @@
 // disks and, where it is about processes, the real binary.
 //
 //	go test ./tests/e2e                   a slice of everything, under a minute
-//	RINGWAY_LONG=1 go test ./tests/e2e    all of it; see the make targets corpus, cut, restart, scale, torture, cut-table, backlog
+//	RINGWAY_LONG=1 go test ./tests/e2e    all of it; see the make targets border, corpus, cut, restart, scale, torture, cut-table, backlog
 package e2e
 
 import (
