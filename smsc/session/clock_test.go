@@ -148,3 +148,18 @@ func TestClockIsNotTold(t *testing.T) {
 		})
 	}
 }
+
+// With a window there is room for submits while the question is open: the first ones
+// wait for the answer all the same.
+func TestFirstMessagesWaitForTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStub(t, cimd2.Protocol)
+		s.config.Manage = true
+		s.clock = func() time.Time { time.Sleep(time.Second); return time.Now().UTC() }
+		e := newEdge(t, options{protocol: cimd2.Protocol, smsc: s, outlet: window(4)})
+		e.handOn(until(1, 30*time.Second))
+		if _, m := s.submitted(); m.Expires.At.IsZero() {
+			t.Errorf("it expires %+v", m.Expires)
+		}
+	})
+}
