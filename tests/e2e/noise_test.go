@@ -103,7 +103,7 @@ func newVictim(t *testing.T, hub *node, admin api, smsc smscAPI) *victim {
 		}
 	})
 	v := &victim{hub: hub, smsc: smsc, stop: func() { cancel(); feeding.Wait() }}
-	eventually(t, 20*time.Second, func() string { return atLeast("flowing", smsc.stats().Delivered, 300) })
+	eventually(t, 20*time.Second, func() string { return atLeast("flowing", smsc.stats().Delivered, 100) })
 	return v
 }
 
@@ -118,11 +118,11 @@ func (p *person) waiting() int {
 // during looks on while it is loud.
 func (v *victim) keepsItsRate(t *testing.T, n noise, during func()) {
 	t.Helper()
-	turns, most := 3, 12 // a busy machine gets some more
+	const turn = time.Second
+	turns, most, between := 3, 12, 300*time.Millisecond // a busy machine gets some more
 	if isLong() {
-		turns, most = 7, 7
+		turns, most, between = 7, 7, 500*time.Millisecond
 	}
-	const turn, between = time.Second, 500 * time.Millisecond
 	var without, with []float64
 	made, used, ratio := 0, 0.0, 0.0
 	for ratio < 0.9 && len(with) < most {
