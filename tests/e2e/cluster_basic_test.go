@@ -46,6 +46,24 @@ func TestClusterBasics(t *testing.T) {
 		ann.offline()
 	})
 
+	t.Run("metrics of a cluster", func(t *testing.T) {
+		for _, n := range h.nodes {
+			at := h.api(n)
+			eventually(t, limit, func() string {
+				if members := at.metric("ringway_cluster_members", ""); members != 3 {
+					return fmt.Sprintf("%s counts %v members", n.name, members)
+				}
+				return ""
+			})
+			if n := at.metric("ringway_store_fsync_seconds_count", `store="postgres"`); n < 1 {
+				t.Errorf("%v transactions were timed", n)
+			}
+			if got := at.families(); got["ringway_inbox_messages"].kind != "gauge" || got["ringway_presence_users"].kind != "gauge" {
+				t.Errorf("%s does not say what the store holds", n.name)
+			}
+		}
+	})
+
 	t.Run("rings are the same everywhere and spread", func(t *testing.T) {
 		eventually(t, 20*time.Second, func() string { return h.agree(8) })
 		count := map[string]int{}
