@@ -366,16 +366,17 @@ func (s *Store) read(what string, f func(ctx context.Context) error) error {
 func (s *Store) tryFor(patience time.Duration, what string, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	return s.noted(tryUntil(ctx, what, s.answered, f))
+	err := tryUntil(ctx, what, s.answered, f)
+	s.noted(err)
+	return err
 }
 
 // noted counts an error that means damage: of what a hub wrote, or of the database's
 // own pages (class XX of PostgreSQL's manual, appendix A).
-func (s *Store) noted(err error) error {
+func (s *Store) noted(err error) {
 	if c := code(err); c == "XX001" || c == "XX002" || errors.Is(err, errStored) {
 		s.opts.Measures.Corrupt()
 	}
-	return err
 }
 
 func tryUntil(ctx context.Context, what string, answered func(error), f func(ctx context.Context) error) error {
