@@ -199,8 +199,15 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	root := s.cfg.System.Root
 	pid := root.SpawnPrefix(actor.PropsFromProducer(func() actor.Actor { return c }), "stripe")
 	root.Send(owner, &messages.StripeUp{Conn: pid, Stripe: stripe, Peer: p.Addr.String(), First: first, TLSAt: up})
-	go c.read(root, pid)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		c.read(root, pid)
+	}()
 	<-ctx.Done() // by the writer's end, or the transport's
+	if st.Context().Err() != nil {
+		<-read // then it has ended too, and has said why
+	}
 	root.Send(pid, hungUp{fmt.Errorf("linkrpc: %w", context.Cause(ctx))})
 	<-c.ended
 	select {
