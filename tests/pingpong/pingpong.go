@@ -22,6 +22,11 @@ type Session struct {
 	Server   smsc.ServerConfig
 	Part     smsc.Part
 	ID       string // the SMSC gives it to every part
+
+	// Follow gives a request, made anew of the one before, the next number, and
+	// Answer gives a response that of its request: all that a bare end does.
+	Follow func(request []byte)
+	Answer func(request, response []byte)
 }
 
 // Machines measures a submit and its answer without a socket: both machines,
@@ -49,15 +54,29 @@ func Machines(b *testing.B, s Session) {
 }
 
 // Loopback measures the same over TCP on the loopback against the bare exchange
-// of as many octets: as many reads and writes, on as many goroutines. Short turns
-// of both alternate, forth and back, so that whatever else the computer does meets
-// both alike. Reported are
+// of as many octets: as many reads and writes, on as many goroutines. "esme" has
+// the ESME's machine and codec at one end and a bare one at the other, that knows
+// one response by heart, "smsc" the SMSC's, "both" both. Short turns
+// of session and bare exchange alternate, forth and back, so that whatever else
+// the computer does meets both alike. Reported are
 //
 //	ratio        bare to session, of the fastest tenth of the turns of each
 //	median-ratio of the medians
 //	cpu-ratio    of the processor time of all turns
 //	bare-µs/msg, session-µs/msg: of the fastest tenth
 func Loopback(b *testing.B, s Session) {
+	for _, of := range []struct {
+		name string
+		dial func(b *testing.B) (roundTrip func(), request, response int)
+	}{{"esme", s.dialESME}, {"smsc", s.dialSMSC}, {"both", s.dial}} {
+		b.Run(of.name, func(b *testing.B) {
+			session, request, response := of.dial(b)
+			compare(b, dialBare(b, request, response), session)
+		})
+	}
+}
+
+func compare(b *testing.B, bare, session func()) {
 	const each = 20 // messages a turn
 	var took [2][]float64
 	var used [2]time.Duration
@@ -69,8 +88,6 @@ func Loopback(b *testing.B, s Session) {
 		took[i] = append(took[i], float64(time.Since(began).Nanoseconds())/each)
 		used[i] += processor(b) - cpu
 	}
-	session, request, response := s.dial(b)
-	bare := dialBare(b, request, response)
 	for range 100 { // both are warm
 		bare()
 		session()
@@ -146,31 +163,103 @@ func dialBare(b *testing.B, request, response int) (roundTrip func()) {
 // dial returns one submit and its answer, and how many octets they have.
 func (s Session) dial(b *testing.B) (roundTrip func(), request, response int) {
 	near, far := connect(b)
+	go s.serve(b, far, func(answer []byte) { response = len(answer) })
+	roundTrip, submit := s.connected(b, near)
+	return roundTrip, len(submit), response
+}
+
+// dialESME is dial, with an SMSC that answers as it has seen ours answer.
+func (s Session) dialESME(b *testing.B) (roundTrip func(), request, response int) {
+	octets, answer := s.byHeart(b)
+	near, far := connect(b)
+	login := make(chan struct{})
 	go func() {
 		server, r := s.server(b), bufio.NewReader(far)
-		for {
-			ev := server.read(r)
-			if ev == nil {
+		if _, err := far.Write(server.handle(server.read(r))); err != nil {
+			b.Error(err)
+		}
+		close(login)
+		for in := make([]byte, len(octets)); ; {
+			if _, err := io.ReadFull(far, in); err != nil {
 				return
 			}
-			octets := server.handle(ev)
-			response = len(octets)
-			if _, err := far.Write(octets); err != nil {
+			s.Answer(in, answer)
+			if _, err := far.Write(answer); err != nil {
 				return
 			}
 		}
 	}()
-	client, r := s.client(), bufio.NewReader(near)
-	exchange := func(ev smsc.Event) {
-		octets := client.handle(ev)
-		request = len(octets)
+	roundTrip, _ = s.connected(b, near)
+	<-login
+	return roundTrip, len(octets), len(answer)
+}
+
+// dialSMSC is dial, with an ESME that repeats one submit under new numbers.
+func (s Session) dialSMSC(b *testing.B) (roundTrip func(), request, response int) {
+	octets, answer := s.byHeart(b)
+	near, far := connect(b)
+	go s.serve(b, far, func([]byte) {})
+	client := s.client()
+	r := bufio.NewReader(near)
+	if _, err := near.Write(client.handle(smsc.Connected{})); err != nil || client.read(r) == nil {
+		b.Fatal("no login: ", err)
+	}
+	in, want := make([]byte, len(answer)), slices.Clone(answer)
+	first := true
+	return func() {
+		if !first {
+			s.Follow(octets)
+		}
+		first = false
 		if _, err := near.Write(octets); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(near, in); err != nil {
+			b.Fatal(err)
+		}
+		if s.Answer(octets, want); !bytes.Equal(in, want) {
+			b.Fatalf("%q was answered with %q, not %q", octets, in, want)
+		}
+	}, len(octets), len(answer)
+}
+
+// byHeart returns the first submit of a session and its response.
+func (s Session) byHeart(b *testing.B) (request, response []byte) {
+	near, far := connect(b)
+	go s.serve(b, far, func(answer []byte) { response = slices.Clone(answer) })
+	_, request = s.connected(b, near)
+	return request, response
+}
+
+// serve is an SMSC's end; sent is called with what it is about to answer.
+func (s Session) serve(b *testing.B, far net.Conn, sent func(octets []byte)) {
+	server, r := s.server(b), bufio.NewReader(far)
+	for {
+		ev := server.read(r)
+		if ev == nil {
+			return
+		}
+		octets := server.handle(ev)
+		sent(octets)
+		if _, err := far.Write(octets); err != nil {
+			return
+		}
+	}
+}
+
+// connected logs in and submits once.
+func (s Session) connected(b *testing.B, near net.Conn) (roundTrip func(), request []byte) {
+	client, r := s.client(), bufio.NewReader(near)
+	exchange := func(ev smsc.Event) (request []byte) {
+		request = client.handle(ev)
+		if _, err := near.Write(request); err != nil {
 			b.Fatal(err)
 		}
 		if ev = client.read(r); ev == nil {
 			b.Fatal("the server has ended the session")
 		}
 		client.handle(ev)
+		return request
 	}
 	exchange(smsc.Connected{})
 	submit := s.submit()
@@ -180,8 +269,12 @@ func (s Session) dial(b *testing.B) (roundTrip func(), request, response int) {
 			b.Fatal("a submit was not accepted")
 		}
 	}
-	roundTrip()
-	return roundTrip, request, response
+	before := client.accepted
+	request = slices.Clone(exchange(submit))
+	if client.accepted != before+1 {
+		b.Fatal("the first submit was not accepted")
+	}
+	return roundTrip, request
 }
 
 func (s Session) submit() smsc.Event { return &smsc.Submit{Ref: 1, Part: s.Part} }

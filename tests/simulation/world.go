@@ -643,7 +643,8 @@ func (w *world) unrest() string {
 	}
 	last := map[string]history.Record{}
 	for i := len(w.records) - 1; i >= 0 && len(last) < 4; i-- {
-		if r := w.records[i]; r.Kind == history.Pointers {
+		// Hubs that own nothing any more are not asked.
+		if r := w.records[i]; r.Kind == history.Pointers && (r.By == "hub" || r.By == "edge") {
 			if _, ok := last[r.By+r.Ring]; !ok {
 				last[r.By+r.Ring] = r
 			}
