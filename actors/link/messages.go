@@ -178,10 +178,11 @@ type (
 	}
 	// Synchronised (sync to supervisor, then to the session): the rings agree.
 	Synchronised struct {
-		Edge   string
-		Gen    uint64
-		Took   time.Duration // from the first stripe's TLS to the last missing frame durable here
-		Resent int
+		Edge      string
+		Gen       uint64
+		Connected time.Time     // the first stripe's TLS
+		Took      time.Duration // from there to the last missing frame durable here
+		Resent    int
 	}
 	// GetLink asks a session for LinkState.
 	GetLink struct{}

@@ -107,7 +107,7 @@ func (s *supervisor) onSynchronised(ctx actor.Context, m *Synchronised) {
 	}
 	s.end(ctx, w)
 	ctx.Send(w.session, m)
-	s.cfg.Log.Info("link synchronised", zap.String("edge", m.Edge), zap.Duration("took", m.Took), zap.Int("resent", m.Resent))
+	s.cfg.Log.Info("link synchronised", zap.String("edge", m.Edge), zap.Time("connected", m.Connected), zap.Duration("took", m.Took), zap.Int("resent", m.Resent))
 }
 
 // onTerminated: a synchronisation actor that failed is replaced; a session that has

@@ -198,7 +198,7 @@ func (s *edgeSync) onResynced(ctx actor.Context, m *Resynced) {
 func (s *edgeSync) end(ctx actor.Context) {
 	took := s.rings.lastAt.Sub(s.tlsAt)
 	s.cfg.Metrics.Resynchronised(took)
-	ctx.Send(ctx.Parent(), &Synchronised{Edge: s.cfg.Edge, Gen: s.cfg.Gen, Took: took, Resent: s.rings.resent})
+	ctx.Send(ctx.Parent(), &Synchronised{Edge: s.cfg.Edge, Gen: s.cfg.Gen, Connected: s.tlsAt, Took: took, Resent: s.rings.resent})
 }
 
 // refuse ends the attempt from this side; ConnectFailed comes back.

@@ -89,7 +89,7 @@ func (s *hubSync) Receive(ctx actor.Context) {
 		if s.rings.agree(m) {
 			took := s.rings.lastAt.Sub(s.tlsAt)
 			s.cfg.Metrics.Resynchronised(took)
-			ctx.Send(ctx.Parent(), &Synchronised{Edge: s.cfg.Edge, Gen: s.cfg.Gen, Took: took, Resent: s.rings.resent})
+			ctx.Send(ctx.Parent(), &Synchronised{Edge: s.cfg.Edge, Gen: s.cfg.Gen, Connected: s.tlsAt, Took: took, Resent: s.rings.resent})
 		}
 	}
 }

@@ -29,6 +29,7 @@ type cut struct {
 	dial        time.Duration // until the edge's first SYN that gets through: the dial that was under way waited so long
 	reconnected time.Duration // to the first stripe's TLS
 	resynced    time.Duration // from there until the rings agreed: the longer of both ends
+	ends        string        // what each said
 	heard       time.Duration // to the first event for a client
 	interrupted bool          // the link; else TCP has mended it
 }
@@ -91,12 +92,14 @@ func (x *torment) cutFor(length time.Duration) (c cut) {
 			return "the link is not what it was"
 		}
 		if c.interrupted {
-			c.reconnected = edge.TS.Add(-seconds(edge.Took)).Sub(back)
+			c.reconnected = edge.Connected.Sub(back)
 			c.resynced = max(seconds(edge.Took), seconds(hub.Took))
+			c.ends = fmt.Sprintf("edge took %.3f s and sent %d again, hub %.3f s and %d", edge.Took, edge.Resent, hub.Took, hub.Resent)
 		}
 		return ""
 	})
 	x.round.Add(1)
+	x.t.Logf("%v: the dial's packet after %v, reconnected after %v, %s", length, c.dial.Round(time.Millisecond), c.reconnected.Round(time.Millisecond), c.ends)
 	return c
 }
 
@@ -123,9 +126,10 @@ func (x *torment) heard() (sum uint64) {
 }
 
 type logLine struct {
-	Msg  string
-	TS   time.Time
-	Took float64
+	Msg       string
+	Connected time.Time
+	Took      float64
+	Resent    int
 }
 
 // find returns the last line of a log that says so.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -155,6 +156,7 @@ type submission struct {
 	class    uint32
 	until    time.Time
 	accepted bool
+	behind   string // the one sent before it that was refused when this was on its way: their order is given up
 }
 
 func newWorld(seed uint64, opts Options) *world {
@@ -498,10 +500,13 @@ func (w *world) send(l *line) {
 		w.after(time.Second, "a client tries again", func() { w.send(l) })
 		return
 	}
+	if l.again { // what was refused comes first
+		return
+	}
 	if l.hub != p { // what was not answered is sent again
 		l.hub, l.next = p, 0
 	}
-	for ; l.next < len(l.unsent); l.next++ {
+	for ; l.next < len(l.unsent) && !l.again; l.next++ {
 		s := l.unsent[l.next]
 		sub := journal.Submission{
 			From: l.from.name, To: s.to, Text: s.body, Class: s.class, Until: s.until, Ref: s.name,
@@ -522,6 +527,7 @@ func (w *world) send(l *line) {
 			if err != nil {
 				if errors.Is(err, journal.ErrSpace) {
 					w.happened("a client was refused for want of space")
+					l.refused(s)
 				} else if !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrFailed) && !errors.Is(err, kv.ErrFailed) {
 					w.failed = fmt.Errorf("simulation: %s was refused: %w", s.name, err)
 				}
@@ -537,6 +543,18 @@ func (w *world) send(l *line) {
 			w.acknowledged(l, s, a)
 			p.acknowledged()
 		})
+	}
+}
+
+// refused notes which of those that were sent without waiting for the answer to s may
+// have been taken before it, and the answer lost.
+func (l *line) refused(s *submission) {
+	i := slices.Index(l.unsent, s)
+	if i < 0 { // accepted meanwhile
+		return
+	}
+	for _, other := range l.unsent[i+1 : max(i+1, l.next)] {
+		other.behind = s.name
 	}
 }
 
@@ -562,8 +580,12 @@ func (w *world) acknowledged(l *line, s *submission, a journal.Accepted) {
 			p.wake()
 		}
 	}
+	conn := l.name
+	if s.behind != "" {
+		conn += ", sent behind " + s.behind + ", which was refused"
+	}
 	w.record(history.Record{
-		Kind: history.Accepted, By: "client/" + l.from.name, Msg: s.name, ID: id, Conn: l.name, To: s.to, Class: int(s.class),
+		Kind: history.Accepted, By: "client/" + l.from.name, Msg: s.name, ID: id, Conn: conn, To: s.to, Class: int(s.class),
 	})
 }
 
