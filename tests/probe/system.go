@@ -35,7 +35,9 @@ func System(t testing.TB, options ...actor.ConfigOption) *actor.ActorSystem {
 		stopAll(t, system)
 		k.end()
 		system.Shutdown()
-		<-time.After(time.Millisecond) // a bubble must not end before that goroutine does
+		// A bubble must not end before that goroutine does. Others' timers are due at whole
+		// milliseconds, and may begin one in the moment in which they are.
+		<-time.After(time.Millisecond + 313*time.Nanosecond)
 	})
 	return system
 }
