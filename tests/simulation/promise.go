@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/actors/ring"
 	"github.com/ringway-im/ringway/messages"
 )
 
@@ -46,6 +47,17 @@ func (s *sequences) addAll(p *messages.Progress) (news bool) {
 	return news
 }
 
+func (s *sequences) addView(v *messages.View) (news bool) {
+	news = v.GetLastProcessed() > s.last
+	s.last = max(s.last, v.GetLastProcessed())
+	for _, h := range v.GetHeld() {
+		if ring.Flags(h.Flags)&ring.Processed != 0 {
+			news = s.add(h.Sequence) || news
+		}
+	}
+	return news
+}
+
 func (s *sequences) above(seq uint64) []uint64 {
 	var all []uint64
 	for n := seq + 1; n <= s.last; n++ {
@@ -76,6 +88,9 @@ func (w *world) said(by *process, side int, f *messages.Frame) {
 	for _, p := range f.Released {
 		news = w.promises.rings[p.Ring].released.addAll(p) || news
 	}
+	// Hello and Welcome say too which of what their sender sends is processed.
+	news = w.promises.rings[messages.Ring_UP].released.addView(f.GetHello().GetUp()) || news
+	news = w.promises.rings[messages.Ring_DOWN].released.addView(f.GetWelcome().GetDown()) || news
 	for _, a := range f.Answers {
 		news = w.promises.rings[a.Ring].answered.add(a.Sequence) || news
 	}
