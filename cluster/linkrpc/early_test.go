@@ -3,6 +3,7 @@ package linkrpc
 import (
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 // spoken notes what is written, and reads what it is told to.
 type spoken struct {
 	net.Conn
+	mu     sync.Mutex
 	writes []string
 	err    error
 }
@@ -21,6 +23,8 @@ func (s *spoken) Write(b []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.writes = append(s.writes, string(b))
 	return len(b), nil
 }
@@ -33,6 +37,8 @@ func TestEarlyOctetsAreGathered(t *testing.T) {
 		expect := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
+			under.mu.Lock()
+			defer under.mu.Unlock()
 			if len(under.writes) != len(want) {
 				t.Fatalf("written: %q, want %q", under.writes, want)
 			}

@@ -4,64 +4,97 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// A path that comes back is tried by a connection that is young, the older ones are given up.
+// Whenever a path comes back: it is tried within a second, and the connection that is
+// taken had no more than one SYN sent again.
 func TestFreshConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		back := began.Add(7200 * time.Millisecond)
-		var dialled, givenUp int
-		c, err := fresh(t.Context(), func(ctx context.Context) (net.Conn, error) {
-			dialled++
-			age := time.Now()
-			for _, syn := range []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second} {
-				select {
-				case <-time.After(time.Until(age.Add(syn))):
-				case <-ctx.Done():
-					givenUp++
-					return nil, ctx.Err()
-				}
-				if !time.Now().Before(back) {
+	const rtt = 300 * time.Millisecond
+	for back := time.Duration(0); back < 20*time.Second; back += 50 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			var dialled, left atomic.Int32
+			c, err := fresh(t.Context(), func(ctx context.Context) (net.Conn, error) {
+				dialled.Add(1)
+				born := time.Now()
+				for _, syn := range []time.Duration{0, 1, 3, 7, 15, 31} {
+					syn *= time.Second
+					select {
+					case <-time.After(time.Until(born.Add(syn))):
+					case <-ctx.Done():
+						left.Add(1)
+						return nil, ctx.Err()
+					}
+					if time.Since(began) < back {
+						continue
+					}
+					time.Sleep(rtt)
 					near, _ := net.Pipe()
-					return syned{near, syn}, nil
+					return syned{near, syn, &left}, nil
 				}
+				return nil, errors.New("no answer")
+			})
+			if err != nil {
+				t.Fatalf("back after %v: %v", back, err)
 			}
-			return nil, errors.New("no answer")
+			if syn := c.(syned).at; syn > time.Second {
+				t.Errorf("back after %v: the SYN of the connection was sent again after %v: it begins with one packet", back, syn)
+			}
+			if took := time.Since(began) - back; took > time.Second+2*rtt {
+				t.Errorf("connected %v after the path was back, want a SYN a second", took)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if dialled.Load() != left.Load()+1 {
+				t.Errorf("back after %v: %d connections were tried, %d are given up", back, dialled.Load(), left.Load())
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if syn := c.(syned).at; syn > time.Second {
-			t.Errorf("the connection's SYN was sent again after %v: it begins with one packet", syn)
-		}
-		if took := time.Since(back); took > time.Second {
-			t.Errorf("connected %v after the path was back, want a SYN a second", took)
-		}
-		synctest.Wait()
-		if dialled != 5 || givenUp != 4 {
-			t.Errorf("%d connections tried, %d given up; want 5 and 4", dialled, givenUp)
-		}
-	})
+	}
 }
 
 type syned struct {
 	net.Conn
-	at time.Duration
+	at     time.Duration
+	closed *atomic.Int32
+}
+
+func (s syned) Close() error {
+	s.closed.Add(1)
+	return s.Conn.Close()
+}
+
+// A handshake of TCP that takes seconds is taken for what it is, where none is faster.
+func TestSlowPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, err := fresh(t.Context(), func(ctx context.Context) (net.Conn, error) {
+			select {
+			case <-time.After(5 * time.Second):
+				near, _ := net.Pipe()
+				return near, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		if err != nil || time.Since(began) > 5*time.Second+freshWait {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
 }
 
 // One that is up too late is closed; an error, as a refusal is, ends it at once; so does the context.
 func TestFreshEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var late net.Conn
-		first := true
+		late := make(chan net.Conn, 1)
+		var dialled atomic.Int32
 		c, err := fresh(t.Context(), func(context.Context) (net.Conn, error) {
 			near, far := net.Pipe()
-			if first {
-				first, late = false, far
+			if dialled.Add(1) == 1 {
+				late <- far
 				time.Sleep(5 * time.Second) // does not look at its context
 			}
 			return near, nil
@@ -69,7 +102,7 @@ func TestFreshEnds(t *testing.T) {
 		if err != nil || c == nil {
 			t.Fatal(c, err)
 		}
-		if _, err := late.Read(make([]byte, 1)); err == nil || time.Now().Year() > 2000 {
+		if _, err := (<-late).Read(make([]byte, 1)); err == nil || time.Now().Year() > 2000 {
 			t.Errorf("the late connection: %v at %v, want it closed", err, time.Now())
 		}
 

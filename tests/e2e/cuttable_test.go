@@ -26,7 +26,7 @@ func init() {
 
 // cut is what was seen of one, from the moment when the path was back.
 type cut struct {
-	dial        time.Duration // until the edge's first SYN that gets through: the dial that was under way waited so long
+	dial        time.Duration // until the edge's first SYN that gets through: the dial that was under way waited so long, or began then
 	reconnected time.Duration // to the first stripe's TLS
 	resynced    time.Duration // from there until the rings agreed: the longer of both ends
 	ends        string        // what each said
@@ -92,6 +92,9 @@ func (x *torment) cutFor(length time.Duration) (c cut) {
 			return "the link is not what it was"
 		}
 		if c.interrupted {
+			if noticed := find(x.edgeNode.log()[edgeLines:], "link interrupted"); noticed != nil {
+				c.dial = max(c.dial, noticed.TS.Sub(back)) // what came before were single stripes
+			}
 			c.reconnected = edge.Connected.Sub(back)
 			c.resynced = max(seconds(edge.Took), seconds(hub.Took))
 			c.ends = fmt.Sprintf("edge took %.3f s and sent %d again, hub %.3f s and %d", edge.Took, edge.Resent, hub.Took, hub.Resent)
@@ -99,7 +102,9 @@ func (x *torment) cutFor(length time.Duration) (c cut) {
 		return ""
 	})
 	x.round.Add(1)
-	x.t.Logf("%v: the dial's packet after %v, reconnected after %v, %s", length, c.dial.Round(time.Millisecond), c.reconnected.Round(time.Millisecond), c.ends)
+	if c.interrupted {
+		x.t.Logf("%v: the dial's packet after %v, reconnected after %v, %s", length, c.dial.Round(time.Millisecond), c.reconnected.Round(time.Millisecond), c.ends)
+	}
 	return c
 }
 
@@ -127,6 +132,7 @@ func (x *torment) heard() (sum uint64) {
 
 type logLine struct {
 	Msg       string
+	TS        time.Time
 	Connected time.Time
 	Took      float64
 	Resent    int
