@@ -50,6 +50,8 @@ const (
 	IDText         IDForm = iota // the same text
 	IDHexToDecimal               // the response in hexadecimal, the receipt in decimal
 	IDDecimalToHex               // the response in decimal, the receipt in hexadecimal
+	IDHex                        // both in hexadecimal: case and leading zeros do not count
+	IDDecimal                    // both in decimal: leading zeros do not count
 )
 
 // Alphabet is what an SMSC takes for its default alphabet.

@@ -417,7 +417,7 @@ func TestSMSCRefused(t *testing.T) {
 		{"smpp", "  profile: kannel", "smsc.profile", "standard, or smpp33, or hex_ids"},
 		{"cimd2", "  profile: smpp33", "smsc.profile", "is for smpp"},
 		{"smpp", "  profile: plain_cimd2", "smsc.profile", "is for cimd2"},
-		{"smpp", "  quirks: {receipt_ids: hex}", "smsc.quirks.receipt_ids", "text, or hex_to_decimal, or decimal_to_hex"},
+		{"smpp", "  quirks: {receipt_ids: octal}", "smsc.quirks.receipt_ids", "text, or hex_to_decimal, or decimal_to_hex, or hex, or decimal"},
 		{"smpp", "  quirks: {alphabet: utf8}", "smsc.quirks.alphabet", "gsm, or latin1, or ascii"},
 		{"smpp", "  quirks: {long_texts: tlv}", "smsc.quirks.long_texts", "udh, or udh16, or sar, or payload"},
 		{"smpp", "  quirks: {numbers: national}", "smsc.quirks.numbers", "ton, or plus, or plain"},

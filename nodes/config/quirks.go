@@ -13,7 +13,7 @@ import (
 // specification leaves to the operator. smsc.profile fills in what the file does
 // not say.
 type Quirks struct {
-	ReceiptIDs       string            `yaml:"receipt_ids" default:"text" oneof:"text|hex_to_decimal|decimal_to_hex"`                                                // SMPP: ids in receipts, compared with responses
+	ReceiptIDs       string            `yaml:"receipt_ids" default:"text" oneof:"text|hex_to_decimal|decimal_to_hex|hex|decimal"`                                    // SMPP: ids in receipts, compared with responses
 	Alphabet         string            `yaml:"alphabet" default:"gsm" oneof:"gsm|latin1|ascii"`                                                                      // the SMSC's default alphabet
 	Packed           bool              `yaml:"packed"`                                                                                                               // SMPP: data_coding 0 carries packed septets
 	LongTexts        string            `yaml:"long_texts" default:"udh" oneof:"udh|udh16|sar|payload"`                                                               // how parts are marked; sar and payload: SMPP

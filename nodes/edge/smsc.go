@@ -128,7 +128,9 @@ func sessions(cfg config.SMSC, protocol smsc.Protocol, outbinds map[int]*conn.Li
 
 // The words of the configuration. What is not among them it has refused.
 var (
-	receiptIDs = map[string]smsc.IDForm{"hex_to_decimal": smsc.IDHexToDecimal, "decimal_to_hex": smsc.IDDecimalToHex}
+	receiptIDs = map[string]smsc.IDForm{
+		"hex_to_decimal": smsc.IDHexToDecimal, "decimal_to_hex": smsc.IDDecimalToHex, "hex": smsc.IDHex, "decimal": smsc.IDDecimal,
+	}
 	alphabets  = map[string]smsc.Alphabet{"latin1": smsc.AlphabetLatin1, "ascii": smsc.AlphabetASCII}
 	longTexts  = map[string]smsc.LongTexts{"sar": smsc.LongSAR, "payload": smsc.LongPayload}
 	numbers    = map[string]smsc.Numbers{"plus": smsc.NumbersPlus, "plain": smsc.NumbersPlain}

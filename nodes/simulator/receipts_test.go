@@ -45,6 +45,14 @@ func TestReceiptForms(t *testing.T) {
 			response: `^0{4}\d{16}$`, text: full(`0{7}[0-9A-F]{13}`, date),
 		},
 		{
+			name: "hex and HEX", receipts: Receipts{ResponseID: "hex", ReceiptID: "HEX"}, quirks: smsc.Quirks{ReceiptIDs: smsc.IDHex},
+			response: `^[0-9a-f]{13}$`, text: full(`[0-9A-F]{13}`, date),
+		},
+		{
+			name: "decimal padded", receipts: Receipts{IDDigits: 20}, quirks: smsc.Quirks{ReceiptIDs: smsc.IDDecimal},
+			response: `^0{4}\d{16}$`, text: full(`0{4}\d{16}`, date),
+		},
+		{
 			name: "text alone", receipts: Receipts{Form: "text"}, response: `^\d{16}$`, text: full(`\d{16}`, date),
 			check: func(p *smpp.DeliverSM) bool { return len(p.TLVs) == 0 },
 		},

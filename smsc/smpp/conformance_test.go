@@ -136,7 +136,7 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 	{"Receipts only as registered_delivery asks", "–", "bits handed on", "TestServerReadsASubmit TestWhichReceiptsAreWanted"},
 	{"Receipt before its submit_sm_resp", "handed on", "–", "TestDeliveries"},
 	{"Redelivered message: the same key", "yes", "–", "TestKeyRecognisesARedelivery"},
-	{"Ids of receipts in another base (ReceiptIDs)", "yes", "–", "TestQuirkReceiptIDs TestIDForms"},
+	{"Ids of receipts in another base, case or padding (ReceiptIDs)", "yes", "–", "TestQuirkReceiptIDs TestIDForms"},
 	{"Default alphabet that is not GSM (Alphabet)", "yes", "–", "TestQuirkAlphabet"},
 	{"Packed septets in data_coding 0 (Packed); a last 00 that may be padding is that, or '@' (TrailingAt)", "yes", "–", "TestQuirkPacked"},
 	{"data_coding 1 for the default alphabet (IA5)", "yes", "–", "TestQuirkIA5"},

@@ -54,7 +54,7 @@ func (s *script) packet() smsc.Event {
 
 func (s *script) quirks() smsc.Quirks {
 	return of(s, smsc.Quirks{}, smsc.Quirks{Packed: true}, smsc.Quirks{NoTLVs: true, NoLogoutAnswer: true},
-		smsc.Quirks{Alphabet: smsc.AlphabetLatin1, Numbers: smsc.NumbersPlain}, smsc.Quirks{LongTexts: smsc.LongSAR, ReceiptIDs: smsc.IDHexToDecimal},
+		smsc.Quirks{Alphabet: smsc.AlphabetLatin1, Numbers: smsc.NumbersPlain, ReceiptIDs: smsc.IDHex}, smsc.Quirks{LongTexts: smsc.LongSAR, ReceiptIDs: smsc.IDHexToDecimal},
 		smsc.Quirks{LongTexts: smsc.LongPayload, ReceiptIDs: smsc.IDDecimalToHex, IA5: true, AbsoluteTimes: true, Fates: map[uint32]smsc.Fate{0x400: smsc.BadSession}})
 }
 

@@ -253,6 +253,12 @@ func TestIDForms(t *testing.T) {
 		{smsc.IDDecimalToHex, "0012", "c", "12"},
 		{smsc.IDHexToDecimal, "not a number", "not a number", "0"},
 		{smsc.IDHexToDecimal, "", "", "0"},
+		{smsc.IDHex, "1e6481ee", "1E6481EE", "509903342"},
+		{smsc.IDHex, "001e6481ee", " 1E6481EE", "1E6481EF"},
+		{smsc.IDHex, "not a number", "not a number", "Not A Number"},
+		{smsc.IDDecimal, "123", "0000000123", "291"}, // as NewID pads
+		{smsc.IDDecimal, "0000000123", "123", "0000000124"},
+		{smsc.IDDecimal, "1e6481ee", "1e6481ee", "1E6481EE"}, // no decimal number: the same text
 		{smsc.IDHexToDecimal, "ffffffffffffffffffffffff", "79228162514264337593543950335", "1"},
 	} {
 		if a, b := respondedID(c.form, c.response), receiptedID(c.form, c.receipt); a != b {

@@ -69,7 +69,7 @@ func anyTLVs(t *rapid.T) TLVs {
 }
 
 func anyQuirks(t *rapid.T) (q smsc.Quirks) {
-	q.ReceiptIDs = smsc.IDForm(rapid.IntRange(0, 2).Draw(t, "ids"))
+	q.ReceiptIDs = smsc.IDForm(rapid.IntRange(0, 4).Draw(t, "ids"))
 	q.Numbers = smsc.Numbers(rapid.IntRange(0, 2).Draw(t, "numbers"))
 	switch rapid.IntRange(0, 5).Draw(t, "quirk") {
 	case 1:

@@ -67,6 +67,8 @@ func TestQuirkReceiptIDs(t *testing.T) {
 		{smsc.IDText, "1e6481ee", "1e6481ee"},
 		{smsc.IDHexToDecimal, "1e6481ee", "509903342"}, // as jsmpp's simulator does
 		{smsc.IDDecimalToHex, "509903342", "1E6481EE"},
+		{smsc.IDHex, "1e6481ee", "001E6481EE"},
+		{smsc.IDDecimal, "123", "0000000123"},
 	} {
 		s := bound(t, quirky(smsc.Quirks{ReceiptIDs: c.form}))
 		s.m.Handle(submit(1, "a"), nil)

@@ -63,13 +63,13 @@ func messageState(r smsc.ReceiptState) MessageState {
 	return StateUnknown
 }
 
-// respondedID spells an id from submit_sm_resp. Ids of different bases are
+// respondedID spells an id from submit_sm_resp. Except with IDText ids are
 // compared as numbers: lower case, no leading zeros.
 func respondedID(f smsc.IDForm, id string) string {
 	switch f {
-	case smsc.IDHexToDecimal:
+	case smsc.IDHexToDecimal, smsc.IDHex:
 		return rebase(id, 16, 16)
-	case smsc.IDDecimalToHex:
+	case smsc.IDDecimalToHex, smsc.IDDecimal:
 		return rebase(id, 10, 10)
 	}
 	return strings.TrimSpace(id)
@@ -83,7 +83,7 @@ func receiptedID(f smsc.IDForm, id string) string {
 	case smsc.IDDecimalToHex:
 		return rebase(id, 16, 10)
 	}
-	return strings.TrimSpace(id)
+	return respondedID(f, id)
 }
 
 func rebase(id string, from, to int) string {
