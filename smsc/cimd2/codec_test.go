@@ -403,6 +403,50 @@ func TestPackedBinary(t *testing.T) {
 	}
 }
 
+// What a deliver or a status report cannot say is not made: a receiver would have to
+// refuse it.
+func TestDeliverFollowsTheRules(t *testing.T) {
+	right := smsc.Deliver{Part: hello("x"), At: "261122201500"}
+	if p, err := NewDeliver(right); err != nil || p.Check() != nil {
+		t.Errorf("%v, %v", p, err)
+	}
+	for name, c := range map[string]struct {
+		change func(*smsc.Deliver)
+		code   Error
+	}{
+		"a name as sender":     {func(d *smsc.Deliver) { d.From = smsc.ParseAddress("Name") }, 306},
+		"a name of digits":     {func(d *smsc.Deliver) { d.From = smsc.Address{TON: smsc.TONAlphanumeric, Digits: "12345"} }, 306},
+		"no sender":            {func(d *smsc.Deliver) { d.From = smsc.Address{} }, 306},
+		"sender of 23 digits":  {func(d *smsc.Deliver) { d.From = smsc.ParseAddress(strings.Repeat("1", 23)) }, 306},
+		"no destination":       {func(d *smsc.Deliver) { d.To = smsc.Address{} }, 300},
+		"a name as addressee":  {func(d *smsc.Deliver) { d.To = smsc.ParseAddress("Name") }, 300},
+		"no time":              {func(d *smsc.Deliver) { d.At = "" }, 8},
+		"more than 140 octets": {func(d *smsc.Deliver) { d.Data = make([]byte, 161) }, 302},
+	} {
+		d := right
+		c.change(&d)
+		var e *Rejected
+		if p, err := NewDeliver(d); p != nil || !errors.As(err, &e) || e.Code != c.code {
+			t.Errorf("%s: %v, %v, want error %d", name, p, err, c.code)
+		}
+	}
+	at := time.Date(2026, 11, 22, 20, 15, 11, 0, time.UTC)
+	r := smsc.Receipt{ID: "358407654321/261122201500"}
+	if p, err := NewStatusReport(r, to, at); err != nil || p.Check() != nil {
+		t.Errorf("%v, %v", p, err)
+	}
+	for name, report := range map[string]func() (*Packet, error){
+		"no discharge time": func() (*Packet, error) { return NewStatusReport(r, to, time.Time{}) },
+		"no timestamp":      func() (*Packet, error) { return NewStatusReport(smsc.Receipt{ID: "1/"}, to, at) },
+		"no address":        func() (*Packet, error) { return NewStatusReport(r, smsc.Address{}, at) },
+	} {
+		var e *Rejected
+		if p, err := report(); p != nil || !errors.As(err, &e) {
+			t.Errorf("%s: %v, %v", name, p, err)
+		}
+	}
+}
+
 func TestStatusReport(t *testing.T) {
 	for status, want := range []smsc.ReceiptState{
 		smsc.ReceiptUnknown, smsc.ReceiptEnroute, smsc.ReceiptExpired, smsc.ReceiptUndeliverable, smsc.ReceiptDelivered,
@@ -418,7 +462,11 @@ func TestStatusReport(t *testing.T) {
 		}
 	}
 	r := smsc.Receipt{ID: "358407654321/261122201500", State: smsc.ReceiptUndeliverable, Code: "1 (unknown subscriber)"}
-	got := ParseStatusReport(NewStatusReport(r, to, time.Date(2026, 11, 22, 20, 15, 11, 0, time.UTC)))
+	p, err := NewStatusReport(r, to, time.Date(2026, 11, 22, 20, 15, 11, 0, time.UTC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ParseStatusReport(p)
 	if got.ID != r.ID || got.State != r.State || got.Code != r.Code || !strings.HasSuffix(got.Key, "/3/1/261122201511") {
 		t.Errorf("%+v comes back as %+v", r, got)
 	}
@@ -461,6 +509,9 @@ func TestAnyPartComesBack(t *testing.T) {
 		p, err := NewSubmit(part, Options{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if err := p.Check(); err != nil {
+			t.Fatalf("%v is not what an SMSC takes: %v", p, err)
 		}
 		octets, err := p.Append(nil)
 		if err != nil {

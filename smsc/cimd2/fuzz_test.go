@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -259,10 +260,10 @@ func FuzzServer(f *testing.F) {
 				handle(smsc.ServerAnswer{Ref: ref, Outcome: outcome})
 			case 5:
 				s.refs++
-				handle(smsc.ServerDeliver{Ref: s.refs, Deliver: smsc.Deliver{Part: hello("x")}})
+				handle(smsc.ServerDeliver{Ref: s.refs, Deliver: smsc.Deliver{Part: hello("x"), At: "261122201500"}})
 			case 6:
 				s.refs++
-				handle(smsc.ServerReport{Ref: s.refs, Part: hello("x"), Receipt: smsc.Receipt{ID: "1/2"}})
+				handle(smsc.ServerReport{Ref: s.refs, Part: hello("x"), Receipt: smsc.Receipt{ID: "1/261122201500"}, Done: time.Unix(1, 0)})
 			case 7:
 				handle([]smsc.Event{
 					smsc.QueryAnswer{Ref: ref}, smsc.TimeAnswer{Ref: ref}, smsc.WaitingResult{Ref: ref, Waiting: int(s.next())}, smsc.LoginResult{OK: true},

@@ -259,7 +259,8 @@ func (m *machine) notReady() string {
 	return "cimd2: session is " + m.State() + " or its window full: nothing was sent"
 }
 
-// ask sends a request that the machine knows nothing of: enquire, cancel, set, get.
+// ask sends a request that the machine knows nothing of (enquire, cancel, set, get), if
+// it follows the rules.
 func (m *machine) ask(ev smsc.Request, do []smsc.Effect) []smsc.Effect {
 	p, ok := ev.Packet.(*Packet)
 	var err error
@@ -271,8 +272,10 @@ func (m *machine) ask(ev smsc.Request, do []smsc.Effect) []smsc.Effect {
 	case m.Ready() == 0:
 		err = errors.New(m.notReady())
 	default:
-		asked := *p // its number is ours
-		do, err = m.send(&asked, request{ref: ev.Ref, asked: true}, do)
+		if err = p.Check(); err == nil {
+			asked := *p // its number is ours
+			do, err = m.send(&asked, request{ref: ev.Ref, asked: true}, do)
+		}
 	}
 	if err != nil {
 		do = append(do, smsc.Responded{Ref: ev.Ref, Err: err})

@@ -348,6 +348,16 @@ func TestRequest(t *testing.T) {
 	s.step(smsc.Request{Ref: 1, Packet: "x"}, "responded 1 cimd2: string is no *cimd2.Packet")
 	s.step(smsc.Request{Ref: 1, Packet: &Packet{Operation: Set, Params: []Param{{Password, "\t"}}}},
 		"responded 1 cimd2: parameter 011 holds octet 09, which no value may")
+	for line, why := range map[string]string{ // it would be refused, or worse
+		"04:000·021:1":       "parameter 060, service centre timestamp, is missing (error 401)",
+		"06:000·059:3":       `parameter 059, cancel mode, is "3" (error 602)`,
+		"09:000·500:12":      `parameter 500, get parameter, is "12" (error 900)`,
+		"03:000·033:x":       "parameter 021, destination address, is missing (error 300)",
+		"07:000":             "operation 07 is not known (error 1)",
+		"08:000·011:a·011:b": "parameter 011, password, stands there twice (error 2)",
+	} {
+		s.step(smsc.Request{Ref: 1, Packet: packet(t, line)}, "responded 1 cimd2: "+why)
+	}
 	s.ready(1)
 }
 
@@ -830,8 +840,14 @@ func TestServerCannotWrite(t *testing.T) {
 	s.step(smsc.ServerDeliver{Ref: 1, Deliver: smsc.Deliver{At: "\t"}}, "deliver 1 ok=false temporary=false")
 	long := smsc.Deliver{Part: hello(strings.Repeat("x", 161))}
 	s.step(smsc.ServerDeliver{Ref: 2, Deliver: long}, "deliver 2 ok=false temporary=false")
-	s.step(smsc.ServerDeliver{Ref: 3, Deliver: smsc.Deliver{Part: smsc.Part{From: smsc.ParseAddress("Name"), To: from, Class: -1}, At: "1"}},
-		"> 20:000·021:12345·027:Name·060:1·033:")
+	const at = "261122201500"
+	for _, sender := range []string{"Name", "", strings.Repeat("1", 23)} {
+		d := smsc.Deliver{Part: smsc.Part{From: smsc.ParseAddress(sender), To: from, Class: -1}, At: at}
+		s.step(smsc.ServerDeliver{Ref: 3, Deliver: d}, "deliver 3 ok=false temporary=false")
+	}
+	s.step(smsc.ServerReport{Ref: 4, Part: hello("x"), Receipt: smsc.Receipt{ID: "1/" + at}}, "deliver 4 ok=false temporary=false") // no time of discharge
+	s.step(smsc.ServerDeliver{Ref: 5, Deliver: smsc.Deliver{Part: hello("x"), At: at}},
+		"> 20:000·021:+358407654321·023:12345·060:261122201500·033:x") // no number was lost
 }
 
 func TestServerDelivers(t *testing.T) {
@@ -1065,7 +1081,7 @@ func TestBothEnds(t *testing.T) {
 			case 1:
 				if offered < total && centre.DeliverReady() > 0 {
 					offered++
-					server(smsc.ServerDeliver{Ref: offered, Deliver: smsc.Deliver{Part: hello(strings.Repeat("b", int(offered)))}})
+					server(smsc.ServerDeliver{Ref: offered, Deliver: smsc.Deliver{Part: hello(strings.Repeat("b", int(offered))), At: "261122201500"}})
 				}
 			case 2:
 				if len(toCentre) > 0 {

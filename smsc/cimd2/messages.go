@@ -319,7 +319,9 @@ func unpack(data []byte, udh int, all bool) []byte {
 }
 
 // NewDeliver makes a deliver, at the SMSC; the machine sets its number. d.At is
-// parameter 060, yymmddhhmmss.
+// parameter 060, yymmddhhmmss. The error is a *Rejected: CIMD2 cannot say it. That
+// is so with a sender that is a name, too: a deliver must have the number in 023,
+// and no implementation has 027 in one.
 func NewDeliver(d smsc.Deliver) (*Packet, error) {
 	p := NewPacket(Deliver, 0, 6)
 	if e := p.deliver(d); e != nil {
@@ -329,14 +331,16 @@ func NewDeliver(d smsc.Deliver) (*Packet, error) {
 }
 
 func (p *Packet) deliver(d smsc.Deliver) *Rejected {
-	p.AddAddress(DestinationAddress, d.To)
 	if d.From.TON == smsc.TONAlphanumeric {
-		p.Add(AlphanumericOriginator, d.From.Digits)
-	} else {
-		p.AddAddress(OriginatingAddress, d.From)
+		return reject(ErrOriginatorUsage, "a deliver comes from a number, not from %q", d.From)
 	}
+	p.AddAddress(DestinationAddress, d.To)
+	p.AddAddress(OriginatingAddress, d.From)
 	p.Add(ServiceCentreTime, d.At)
-	return p.addUserData(&d.Part, smsc.AlphabetGSM, new(smsc.Texts))
+	if e := p.addUserData(&d.Part, smsc.AlphabetGSM, new(smsc.Texts)); e != nil {
+		return e
+	}
+	return p.check()
 }
 
 // ParseDeliver reads a deliver at the ESME, from an SMSC with that alphabet in
@@ -383,17 +387,21 @@ func NewID(to smsc.Address, at time.Time, _ uint64) string {
 }
 
 // NewStatusReport makes a status report, at the SMSC; the machine sets its
-// number. r.ID is one of NewID, of a part that went to to.
-func NewStatusReport(r smsc.Receipt, to smsc.Address, done time.Time) *Packet {
+// number. r.ID is one of NewID, of a part that went to to; done may not be zero.
+// The error is a *Rejected: CIMD2 cannot say it.
+func NewStatusReport(r smsc.Receipt, to smsc.Address, done time.Time) (*Packet, error) {
 	p := NewPacket(DeliverStatusReport, 0, 5)
-	p.report(r, to, done)
-	return p
+	if e := p.report(r, to, done); e != nil {
+		return nil, e
+	}
+	return p, nil
 }
 
-func (p *Packet) report(r smsc.Receipt, to smsc.Address, done time.Time) {
+func (p *Packet) report(r smsc.Receipt, to smsc.Address, done time.Time) *Rejected {
 	p.AddAddress(DestinationAddress, to)
 	p.Add(ServiceCentreTime, timestampOf(r.ID))
 	p.addStatus(r.State, r.Code, done)
+	return p.check()
 }
 
 // addStatus adds 061, 062, and 063 unless done is zero.

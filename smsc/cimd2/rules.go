@@ -160,8 +160,7 @@ var operations = [100]operation{
 	Deliver: {
 		name: "deliver", from: centre, mandatory: []Code{DestinationAddress, OriginatingAddress, ServiceCentreTime},
 		optional: []Code{
-			OriginatingIMSI, AlphanumericOriginator, VisitedMSC, DataCodingScheme, UserDataHeader, UserData, UserDataBinary, ProtocolIdentifier,
-			ServiceCentreAddress,
+			OriginatingIMSI, VisitedMSC, DataCodingScheme, UserDataHeader, UserData, UserDataBinary, ProtocolIdentifier, ServiceCentreAddress,
 		},
 	},
 	DeliverStatusReport: {

@@ -82,7 +82,9 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 		return s.deliver(ev.Ref, p, do)
 	case smsc.ServerReport:
 		p := s.writer.start(DeliverStatusReport, 0)
-		p.report(ev.Receipt, ev.Part.To, ev.Done)
+		if p.report(ev.Receipt, ev.Part.To, ev.Done) != nil {
+			return append(do, smsc.DeliverAnswered{Ref: ev.Ref})
+		}
 		return s.deliver(ev.Ref, p, do)
 	}
 	if s.state == closed {
