@@ -79,9 +79,10 @@ type line struct {
 	up        bool
 	sent      map[uint64]*job // given to the session, by ref
 	recording int             // intents being made durable
-	held      []*job          // go next, in this order: throttled, or further parts of a text begun
+	held      []*job          // go next, in this order: throttled, unsent, or further parts of a text begun
 	paused    time.Time       // until; zero: not paused
 	throttled int             // in a row
+	heard     uint64          // throttled answers of its actor
 	failures  int
 }
 
@@ -294,6 +295,7 @@ func (o *outlet) spawn(ctx actor.Context, l *line) {
 	if o.drain || l.pid != nil {
 		return
 	}
+	l.heard = 0
 	l.pid = ctx.Spawn(newSession(l.cfg, &o.cfg)) // fate: stopped when it fails, then replaced
 	ctx.Watch(l.pid)
 }
@@ -432,12 +434,20 @@ func (o *outlet) onAnswered(t *turn, m answered) {
 	}
 	delete(l.sent, m.ref)
 	o.fly(-1)
-	if m.sent {
-		o.cfg.Metrics.Submitted(m.name, m.outcome.Fate, m.outcome.Status, m.took)
-	} else {
-		j.task.Attempts--
+	if !m.sent {
+		o.unsent(t, l, j)
+		return
 	}
+	o.cfg.Metrics.Submitted(m.name, m.outcome.Fate, m.outcome.Status, m.took)
 	o.outcome(t, l, j, m.outcome)
+}
+
+// unsent takes back what was intended and certainly not submitted.
+func (o *outlet) unsent(t *turn, l *line, j *job) {
+	j.task.Attempts--
+	j.task.Intent = ""
+	t.touch(j.task)
+	o.keep(l, j)
 }
 
 // outcome decides what follows the outcome of j's next part.
@@ -479,6 +489,7 @@ func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
 		l.throttled = 0
 		o.reject(t, j, out)
 	case smsc.Throttled:
+		l.heard++
 		if l.paused.IsZero() { // one step for all that were under way
 			pause := o.cfg.Throttle.After(l.throttled, o.cfg.Jitter())
 			l.throttled++
@@ -677,9 +688,8 @@ func (o *outlet) onRecorded(t *turn, m recorded) {
 	o.commits--
 	for _, i := range m.turn.submits {
 		i.line.recording--
-		if i.line.pid == nil {
-			i.job.task.Attempts--
-			o.outcome(t, i.line, i.job, smsc.Outcome{Fate: smsc.BadSession, Text: "not sent: the session has ended"})
+		if i.line.pid == nil || !i.line.paused.IsZero() {
+			o.unsent(t, i.line, i.job)
 			continue
 		}
 		o.refs++
@@ -689,7 +699,7 @@ func (o *outlet) onRecorded(t *turn, m recorded) {
 		if !i.job.deadline.IsZero() {
 			part.Validity = max(time.Until(i.job.deadline), time.Second)
 		}
-		o.root.Send(i.line.pid, submit{o.refs, part})
+		o.root.Send(i.line.pid, submit{o.refs, part, i.line.heard})
 	}
 	for _, a := range m.turn.answers {
 		o.tell(a)

@@ -37,12 +37,15 @@ type (
 	submit struct { // outlet to session
 		ref  uint64
 		part smsc.Part
+		// throttled is how many throttled answers of this session the outlet knows
+		// of. Fewer than there were: it goes back, another one may have to go first.
+		throttled uint64
 	}
 	answered struct { // session to outlet: exactly one for each submit
 		name    string
 		ref     uint64
 		outcome smsc.Outcome
-		sent    bool // else it never reached the machine
+		sent    bool // else it never reached the machine, and there is no outcome
 		took    time.Duration
 	}
 	sessionUp   struct{ name string }
@@ -88,7 +91,8 @@ type (
 //	 └──────── Closed ─────┴───────────────────┴──────────── closing
 //
 // The outlet hears sessionUp once the session can submit, and exactly one
-// answered for every submit. A session that fails is stopped and replaced by
+// answered for every submit. Whatever waits when the SMSC throttles goes back
+// unsent: the outlet pauses, and puts what was throttled first. A session that fails is stopped and replaced by
 // the outlet, which counts what it had open as in doubt.
 type session struct {
 	cfg     Config
@@ -113,6 +117,9 @@ type session struct {
 	alarms  alarms
 	clock   clock    // asked for where there is no Zone
 	submits []submit // not yet given to the machine: at most the window
+
+	throttled uint64 // answers of this actor's connections that were
+
 	began   map[uint64]time.Time
 	open    map[uint64]struct{} // refs handed to the inlet and not yet answered
 	effects []smsc.Effect
@@ -155,8 +162,7 @@ func (s *session) Receive(ctx actor.Context) {
 	case alarmDue:
 		s.onAlarmDue(ctx, m)
 	case submit:
-		s.submits = append(s.submits, m)
-		s.pump(ctx)
+		s.onSubmit(ctx, m)
 	case taken:
 		s.onTaken(ctx, m)
 	case logout:
@@ -211,6 +217,15 @@ func (s *session) onGarbled(ctx actor.Context, m conn.Garbled) {
 // handle gives the machine an event and does what it asks for.
 func (s *session) handle(ctx actor.Context, ev smsc.Event) {
 	s.step(ctx, ev)
+	s.pump(ctx)
+}
+
+func (s *session) onSubmit(ctx actor.Context, m submit) {
+	s.submits = append(s.submits, m)
+	if m.throttled != s.throttled { // the outlet is yet to hear that it has to pause
+		s.returnSubmits(ctx)
+		return
+	}
 	s.pump(ctx)
 }
 
@@ -321,6 +336,10 @@ func (s *session) onAnswered(ctx actor.Context, e smsc.Answered) {
 		s.broken = 0
 	}
 	ctx.Send(ctx.Parent(), answered{s.cfg.Name, e.Ref, e.Outcome, true, took})
+	if e.Outcome.Fate == smsc.Throttled { // told first, so that what goes back meets the pause
+		s.throttled++
+		s.returnSubmits(ctx)
+	}
 }
 
 func (s *session) onTaken(ctx actor.Context, m taken) {
@@ -409,9 +428,7 @@ func (s *session) onStopping(ctx actor.Context) {
 // returnSubmits gives back what the machine never saw.
 func (s *session) returnSubmits(ctx actor.Context) {
 	for _, m := range s.submits {
-		ctx.Send(ctx.Parent(), answered{name: s.cfg.Name, ref: m.ref, outcome: smsc.Outcome{
-			Fate: smsc.BadSession, Text: "not sent: the session has ended",
-		}})
+		ctx.Send(ctx.Parent(), answered{name: s.cfg.Name, ref: m.ref})
 	}
 	s.submits = nil
 }

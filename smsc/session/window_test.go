@@ -8,13 +8,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/cimd2"
@@ -206,6 +209,123 @@ func TestThrottlingPausesTheWholeWindow(t *testing.T) {
 				t.Errorf("%d: %v", seq, r)
 			}
 		}
+	})
+}
+
+// However many the session has beyond the machine's window, which throttling has
+// made smaller: none goes in the pause, and what was throttled goes first.
+func TestThrottlingPausesAShrunkenWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, options{outlet: window(4)})
+		for seq := uint64(1); seq <= 6; seq++ {
+			e.handOn(message(seq, fmt.Sprintf("+63917000000%d", seq), fmt.Sprint(seq)))
+		}
+		var answers []func(smsc.Outcome)
+		for seq := 1; seq <= 4; seq++ {
+			answers = append(answers, e.smsc.expect(fmt.Sprint(seq)))
+		}
+		for _, answer := range answers {
+			answer(smsc.Outcome{Fate: smsc.Throttled})
+		}
+		e.smsc.silent(time.Second - time.Millisecond)
+		one, two := e.smsc.expect("1"), e.smsc.expect("2")
+		one(smsc.Outcome{Fate: smsc.Throttled})
+		two(accepted("id2"))
+		e.smsc.silent(2*time.Second - time.Millisecond)
+		for _, seq := range []uint64{1, 3, 4, 5, 6} {
+			e.smsc.expect(fmt.Sprint(seq))(accepted(fmt.Sprint("id", seq)))
+		}
+		attempts := []uint32{3, 2, 2, 2, 1, 1}
+		for _, seq := range []uint64{2, 1, 3, 4, 5, 6} {
+			if r := e.want(seq, messages.State_PROCESSED); r.PossibleDuplicate || r.Attempts != attempts[seq-1] {
+				t.Errorf("%d: %v, want %d attempts", seq, r, attempts[seq-1])
+			}
+		}
+	})
+}
+
+// slowSteps is a journal whose fsync of a step takes as long as the test says,
+// while it is slow.
+type slowSteps struct {
+	journal.Outlet
+	slow   atomic.Bool
+	synced chan func()
+}
+
+func (d *slowSteps) Record(step journal.OutletStep, done func(error)) {
+	if !d.slow.Load() {
+		d.Outlet.Record(step, done)
+		return
+	}
+	d.Outlet.Record(step, func(err error) { d.synced <- func() { done(err) } })
+}
+
+// What is being made durable when the SMSC throttles does not go in the pause.
+func TestThrottlingPausesWhatIsBeingRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &slowSteps{synced: make(chan func(), 10)}
+		e := newEdge(t, options{outlet: func(c *OutletConfig) {
+			window(2)(c)
+			disk.Outlet, c.Journal = c.Journal, disk
+		}})
+		e.handOn(message(1, "+639170000001", "1"))
+		one := e.smsc.expect("1")
+		disk.slow.Store(true)
+		e.handOn(message(2, "+639170000002", "2"))
+		intent := <-disk.synced
+		one(smsc.Outcome{Fate: smsc.Throttled})
+		throttled := <-disk.synced
+		disk.slow.Store(false)
+		intent()
+		throttled()
+		e.smsc.silent(time.Second - 2*time.Millisecond)
+		for seq := uint64(1); seq <= 2; seq++ {
+			e.smsc.expect(fmt.Sprint(seq))(accepted(fmt.Sprint("id", seq)))
+			if r := e.want(seq, messages.State_PROCESSED); r.PossibleDuplicate || r.Attempts != uint32(3-seq) {
+				t.Errorf("%d: %v", seq, r)
+			}
+		}
+	})
+}
+
+// A submit that meets a throttled answer on its way goes back: the outlet had not
+// heard of it.
+func TestSubmitBehindAThrottledAnswerGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, options{}) // for its inlet
+		e.system.Root.Stop(e.outlet)
+		synctest.Wait()
+		s := newStub(t, smpp.Protocol)
+		outlet := probe.New(t, e.system, "instead of an outlet")
+		cfg := OutletConfig{SMSC: "globe", Inlet: e.inlet, Metrics: e.counts, Logger: zap.NewNop(), Jitter: rand.Float64}
+		var session *actor.PID
+		parent := e.system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+			switch ctx.Message().(type) {
+			case *actor.Started:
+				session = ctx.Spawn(newSession(Config{
+					Name: "one", Protocol: smpp.Protocol, Dial: s.dial,
+					Machine: smsc.Config{User: "ringway", Password: "secret", Window: 2, ResponseTimeout: 10 * time.Second},
+				}, &cfg))
+			case sessionUp, answered:
+				ctx.Forward(outlet.PID())
+			}
+		}))
+		defer e.system.Root.Stop(parent)
+		probe.Expect[sessionUp](outlet)
+		submits := func(ref, throttled uint64) {
+			e.system.Root.Send(session, submit{ref, pieces(t, "63917000", fmt.Sprint(ref), 0)[0], throttled})
+		}
+		submits(1, 0)
+		s.expect("1")(smsc.Outcome{Fate: smsc.Throttled})
+		if a := probe.Expect[answered](outlet); a.ref != 1 || !a.sent || a.outcome.Fate != smsc.Throttled {
+			t.Fatalf("answered %+v, want 1 throttled", a)
+		}
+		submits(2, 0)
+		if a := probe.Expect[answered](outlet); a.ref != 2 || a.sent {
+			t.Fatalf("answered %+v, want 2 unsent", a)
+		}
+		submits(1, 1)
+		s.expect("1")(accepted("id1"))
 	})
 }
 
