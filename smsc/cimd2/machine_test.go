@@ -884,6 +884,43 @@ func TestServerNumbers(t *testing.T) {
 	s.in("40:008", "> 99:009")
 }
 
+// A request that breaks the syntax is answered like a sound one when it comes again, or
+// out of step.
+func TestServerMalformedAgain(t *testing.T) {
+	garbled := func(line string) smsc.Event {
+		_, err := Decode([]byte("\x02" + line + "\tbad\t\x03"))
+		if err == nil {
+			t.Fatalf("%q is taken", line)
+		}
+		return smsc.Garbled{Err: err}
+	}
+	const refused = "·900:2·901:syntax error"
+	s := boundServer(t, smsc.ServerConfig{})
+	s.step(garbled("03:003"), "> 53:003"+refused)
+	s.step(garbled("03:003"), "> 53:003"+refused) // the response was lost
+	s.step(garbled("03:009"), "> 99:005")
+	s.step(garbled("03:004"), "> 99:005")
+	s.step(garbled("53:005")) // a response: nobody asked
+	s.step(garbled("03:005"), "> 53:005"+refused)
+	s.in("40:007", "> 90:007")
+	s.step(garbled("40:005"), "> 99:009") // not what stood there
+	s.step(garbled("03:005"), "> 53:005"+refused)
+
+	s = boundServer(t, smsc.ServerConfig{AnyNumber: true})
+	s.step(garbled("03:009"), "> 53:009"+refused)
+	s.step(garbled("03:012"), "> 99:011")
+
+	// An ESME with a window is asked once for what is missing.
+	s = &story{t, NewServer(smsc.ServerConfig{}), map[string]smsc.Timer{}}
+	s.step(smsc.Connected{})
+	s.in("01:001·010:u·011:p·019:5", "login u p")
+	s.step(smsc.LoginResult{OK: true}, "> 51:001", "bound")
+	s.step(garbled("03:007"), "> 99:003")
+	s.step(garbled("03:009"))
+	s.step(garbled("03:003"), "> 53:003"+refused)
+	s.step(garbled("03:007"), "> 99:005")
+}
+
 // What an ESME with a window sent behind a lost packet is dropped without
 // another NACK: it goes again by itself.
 func TestServerNacksAGapOnce(t *testing.T) {

@@ -109,6 +109,7 @@ var ruleClaims = []struct {
 	{"A wrong number is NACKed with the expected one; jumps may be allowed", claim{"accepts jumps", "yes", "TestServerNumbers TestServerNacksAGapOnce"}},
 	{"NACK: what is asked for is sent again with all behind it, under the number that is wanted; three in a row end the session", claim{"yes", "yes", "TestNack TestWindow TestNackWithOurParity TestBothEnds"}},
 	{"A request that comes again is answered again and not executed again", claim{"yes", "yes", "TestDuplicatesAreAnsweredNotProcessed TestServerSession TestServerSeveralDestinations"}},
+	{"A request that arrives whole but breaks the syntax is refused with error 2, out of step NACKed, and answered again when it comes again", claim{"NACKs it", "yes", "TestGarbled TestMalformed TestServerMalformedAgain"}},
 	{"Late, unasked and repeated responses are ignored", claim{"yes", "yes", "TestStopAndWait TestServerDelivers TestMalformed"}},
 	{"Requests of the other side are served while ours wait", claim{"yes", "yes", "TestServedWhileWaiting TestBothEnds"}},
 	{"Stop and wait; a window by 019, given up where it is refused", claim{"yes", "yes", "TestStopAndWait TestWindow TestWindowRefused TestServerWindow"}},

@@ -168,18 +168,28 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 	if s.cfg.RequireChecksum && p.Bare {
 		return s.damaged(p, do)
 	}
+	r, do := s.take(p, do)
+	if r == nil {
+		return do
+	}
+	return s.request(r, do)
+}
+
+// take remembers a request that is in step. nil: it is a repeated one, and answered
+// as before, or NACKed.
+func (s *server) take(p *Packet, do []smsc.Effect) (*received, []smsc.Effect) {
 	if r := s.in.repeated(p); r != nil {
 		if r.response != nil {
 			do = append(do, s.writer.effects.Write(r.response))
 		}
-		return do
+		return nil, do
 	}
 	if p.Number != s.in.expected && (!s.cfg.AnyNumber || p.Number%2 == 0) {
-		return s.nack(do)
+		return nil, s.nack(do)
 	}
 	s.nacked = false
 	r, _ := s.in.take(p)
-	return s.request(r, do)
+	return r, do
 }
 
 func (s *server) request(r *received, do []smsc.Effect) []smsc.Effect {
@@ -506,10 +516,14 @@ func (s *server) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
 	case BadChecksum:
 		return s.damaged(p.Header, do)
 	case *Packet: // arrived whole, but breaks the syntax: to send it again would not help
-		if p.Operation.Request() && p.Number == s.in.expected {
-			r, _ := s.in.take(p)
-			return s.refuse(r, ErrSyntax, do)
+		if !p.Operation.Request() {
+			break
 		}
+		r, do := s.take(p, do)
+		if r == nil {
+			return do
+		}
+		return s.refuse(r, ErrSyntax, do)
 	}
 	return do
 }
