@@ -65,10 +65,35 @@ func TestAppendRefusesWhatSMPPCannotSay(t *testing.T) {
 		"no dests":      &SubmitMulti{},
 		"255 dests":     &SubmitMulti{Destinations: make([]Destination, 255)},
 		"256 unsuccess": &SubmitMultiResp{Unsuccess: make([]Unsuccess, 256)},
+		// What is read when it comes.
+		"submit_sm_resp":    &SubmitSMResp{MessageID: long},
+		"data_sm_resp":      &DataSMResp{MessageID: long},
+		"deliver_sm_resp":   &DeliverSMResp{MessageID: "1"},
+		"submit_multi_resp": &SubmitMultiResp{MessageID: long},
+		"query_sm_resp":     &QuerySMResp{MessageID: long},
+		"final_date":        &QuerySMResp{FinalDate: "tomorrow"},
+		"transceiver_resp":  &BindTransceiverResp{SystemID: long[:16]},
+		"transmitter_resp":  &BindTransmitterResp{SystemID: long[:16]},
+		"receiver_resp":     &BindReceiverResp{SystemID: long[:16]},
+		"deliver_sm from":   &DeliverSM{SourceAddr: long[:21]},
+		"deliver_sm to":     &DeliverSM{DestinationAddr: long[:21]},
+		"unsuccess address": &SubmitMultiResp{Unsuccess: []Unsuccess{{Addr: long[:21]}}},
+		"message_state":     &DeliverSM{TLVs: TLVs{{TagMessageState, make([]byte, 5)}}},
+		"sar_msg_ref_num":   &SubmitSM{TLVs: TLVs{{0x1400, nil}, {TagSarMsgRefNum, make([]byte, 1)}}},
+		"congestion_state":  &SubmitSMResp{TLVs: TLVs{{TagCongestionState, nil}}},
 	} {
 		before := []byte("before")
 		if b, err := Append(before, p); err == nil || !strings.HasPrefix(err.Error(), "smpp: ") || string(b) != "before" {
 			t.Errorf("%s: %v, %d octets", name, err, len(b))
+		}
+	}
+	for _, p := range []PDU{ // the longest that may be
+		&SubmitSMResp{MessageID: long[:64], TLVs: TLVs{{0x1400, make([]byte, 300)}}}, &BindTransceiverResp{SystemID: long[:15]},
+		&DeliverSM{SourceAddr: long[:20], DestinationAddr: long[:20]}, &SubmitMultiResp{Unsuccess: []Unsuccess{{Addr: long[:20]}}},
+		&QuerySMResp{MessageID: long[:64], FinalDate: "261122215509000+"},
+	} {
+		if b, err := Append(nil, p); err != nil || !reflect.DeepEqual(mustDecode(t, b), p) {
+			t.Errorf("%+v: %v", p, err)
 		}
 	}
 	list := &SubmitMulti{Destinations: []Destination{{List: "friends"}, {Addr: "1"}}}
@@ -165,10 +190,29 @@ func seeds(f *testing.F) {
 			f.Add(unhex(f, v.Hex))
 		}
 	}
+	long := strings.Repeat("7", 300)
+	for _, p := range []PDU{ // longer than what is sent may be
+		&SubmitSMResp{MessageID: long}, &DeliverSMResp{MessageID: long}, &QuerySMResp{MessageID: long, FinalDate: "now"}, &BindTransceiverResp{SystemID: long},
+		&DeliverSM{SourceAddr: long[:60], TLVs: TLVs{{TagMessageState, make([]byte, 5)}}}, &SubmitMultiResp{Unsuccess: []Unsuccess{{Addr: long[:60]}}},
+	} {
+		b, err := writeBack(p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 }
 
-// FuzzDecode: what is accepted can be written, and then means the same; as a
-// message it goes through the ESME's machine, whatever its SMSC's quirks are.
+// writeBack is Append with the bounds of reading: it writes whatever was read.
+func writeBack(p PDU) ([]byte, error) {
+	w := begin(nil, p.Command(), p.Head())
+	w.lenient = true
+	w.walk(p)
+	return w.end(nil, p.Command(), p.Head().Status)
+}
+
+// FuzzDecode: what is accepted can be written back, and then means the same, and
+// Append writes it as well or refuses it because it is too long; as a message it goes through the ESME's machine, whatever its SMSC's quirks are.
 func FuzzDecode(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -180,14 +224,17 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		again, err := Append(nil, p)
+		again, err := writeBack(p)
 		if err != nil {
 			t.Fatalf("%+v: %v", p, err)
+		}
+		if strict, err := Append(nil, p); err == nil && !bytes.Equal(strict, again) {
+			t.Fatalf("%+v\nis sent as %x, not %x", p, strict, again)
 		}
 		if q := mustDecode(t, again); !reflect.DeepEqual(p, q) {
 			t.Fatalf("%+v\nbecomes %+v", p, q)
 		}
-		third, err := Append(nil, mustDecode(t, again))
+		third, err := writeBack(mustDecode(t, again))
 		if err != nil || !bytes.Equal(again, third) {
 			t.Fatalf("%x\nis written %x: %v", again, third, err)
 		}

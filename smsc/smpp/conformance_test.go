@@ -46,7 +46,7 @@ var pduRows = []struct {
 // fieldRows: type (C: C-octet string of so many octets with its NUL) and use of
 // each field of a body. Every field of every PDU has a row.
 var fieldRows = map[string]struct{ kind, esme, smsc, tests string }{
-	"system_id":               {"C 16", "the configured user; the SMSC's is not checked", "handed to the login; its own is configured", "TestServerStates TestCheck"},
+	"system_id":               {"C 16; any length is read in responses", "the configured user; the SMSC's is not checked", "handed to the login; its own is configured", "TestServerStates TestCheck TestServerSendsNothingTooLong"},
 	"password":                {"C 9", "configured, refused at once when longer", "handed to the login", "TestCheck TestServerStates"},
 	"system_type":             {"C 13", "configured", "handed to the login", "TestCheck TestServerRefusesBinds"},
 	"interface_version":       {"1", "0x34; 0x33 with NoTLVs as transmitter or receiver", "below 0x34: no TLVs are sent", "TestQuirkNoTLVs TestServerSpeaksVersion33"},
@@ -70,7 +70,7 @@ var fieldRows = map[string]struct{ kind, esme, smsc, tests string }{
 	"data_coding":             {"1", "by coding and class", "by coding and class", "TestDataCoding TestQuirkAlphabet TestPartComesBack"},
 	"sm_default_msg_id":       {"1", "0", "not 0: RINVDFTMSGID", "TestServerReadsASubmit TestServerReplace"},
 	"short_message":           {"1 + 0 to 254", "the part, with its header", "the part, with its header", "TestLimits TestPartComesBack"},
-	"message_id":              {"C 65; any length in responses", "kept, spelt as receipts are", "made by the application", "TestIDForms TestQuirkReceiptIDs TestServerQuery"},
+	"message_id":              {"C 65; any length is read in responses; empty in deliver_sm_resp", "kept, spelt as receipts are", "made by the application", "TestIDForms TestQuirkReceiptIDs TestServerQuery TestServerSendsNothingTooLong"},
 	"final_date":              {"C 1 or 17", "codec", "sent in UTC", "TestServerQuery"},
 	"message_state":           {"1", "codec", "sent", "TestServerQuery"},
 	"error_code":              {"1", "codec", "sent", "TestServerQuery"},
@@ -78,7 +78,7 @@ var fieldRows = map[string]struct{ kind, esme, smsc, tests string }{
 	"esme_addr_npi":           {"1", "codec", "sent", "TestServerAlert"},
 	"esme_addr":               {"C 65", "codec", "sent", "TestServerAlert"},
 	"dest_address":            {"1 + 1 to 254 addresses or lists", "codec", "each becomes a submit; lists are configured", "TestServerSubmitMulti TestAppendRefusesWhatSMPPCannotSay"},
-	"unsuccess_sme":           {"1 + 0 to 255 addresses and statuses", "codec", "sent", "TestServerSubmitMulti"},
+	"unsuccess_sme":           {"1 + 0 to 255 addresses (C 21, read up to C 65) and statuses", "codec", "sent", "TestServerSubmitMulti"},
 }
 
 // tlvRows: what is done with a parameter beyond keeping it. Others are read,
@@ -106,7 +106,8 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 	{"Broken response: its status and number still answer the request", "yes", "–", "TestGarbledResponseStillAnswers"},
 	{"Octets behind the last field: skipped", "yes", "yes", "TestMalformedReactions"},
 	{"Unknown TLVs: kept, never a reason to refuse", "yes", "yes", "TestTLVsOfEveryType TestMalformedReactions"},
-	{"Known TLV of a wrong length", "ignored", "RINVPARLEN", "TestTLVsOfEveryType TestServerReadsASubmit TestCheckTLVs"},
+	{"Known TLV of a wrong length", "ignored; never sent", "RINVPARLEN; never sent", "TestTLVsOfEveryType TestServerReadsASubmit TestCheckTLVs TestAppendRefusesWhatSMPPCannotSay"},
+	{"Fields that are read although they are too long: never sent", "yes", "yes; a response becomes RSYSERR", "TestAppendRefusesWhatSMPPCannotSay TestServerSendsNothingTooLong TestESMEInAnyOrder TestServerInAnyOrder"},
 	{"sar_ parameters that are incomplete or senseless: ignored", "yes", "yes", "TestSarBecomesAHeader"},
 	{"Responses without a body, negative or not: accepted", "yes", "yes", "TestCapturesDecodeAsTsharkDoes"},
 	{"command_status of requests: ignored", "yes", "yes", "TestMalformedReactions"},
@@ -145,7 +146,7 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 	{"Numbers with '+' or without a type (Numbers)", "yes", "'+' read", "TestQuirkNumbers TestAddressesWithPlus"},
 	{"No optional parameters (NoTLVs)", "yes", "to ESMEs of v3.3", "TestQuirkNoTLVs TestServerSpeaksVersion33"},
 	{"Statuses that mean something else (Fates)", "yes", "–", "TestQuirkFates"},
-	{"What is accepted is written back to something equal", "yes", "yes", "FuzzDecode TestCapturesDecodeAsTsharkDoes"},
+	{"What is accepted can be written back to something equal", "yes", "yes", "FuzzDecode TestCapturesDecodeAsTsharkDoes"},
 	{"No input makes it panic, hang or grow", "yes", "yes", "FuzzDecode FuzzRead FuzzReceipt FuzzESME FuzzServer"},
 }
 
@@ -222,7 +223,7 @@ Net::SMPP and jsmpp), TestEveryTruncationIsAnError, FuzzDecode.
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", name, r.kind, strings.Join(used[name], ", "), r.esme, r.smsc, cite(r.tests))
 	}
-	b.WriteString("\n## Optional parameters\n\nAll are read, written and kept; \"kept\": not used by the session. Their length is checked where an ESME submits.\n\n" +
+	b.WriteString("\n## Optional parameters\n\nAll are read, written and kept; \"kept\": not used by the session. Their length is checked where an ESME submits, and in all that is sent.\n\n" +
 		"| tag | parameter | octets | ESME | SMSC | tests |\n|---|---|---|---|---|---|\n")
 	for _, tag := range slices.Sorted(maps.Keys(tags)) {
 		e, r := tags[tag], tlvRows[tag]

@@ -72,8 +72,12 @@ func (p *QuerySM) walk(w *wire) {
 }
 
 func (p *QuerySMResp) walk(w *wire) {
-	w.text(&p.MessageID, lenientIDSize, RINVMSGID, "message_id")
-	w.text(&p.FinalDate, timeSize, RINVSCHED, "final_date")
+	w.text(&p.MessageID, w.size(messageIDSize, lenientIDSize), RINVMSGID, "message_id")
+	if w.strict() {
+		w.time(&p.FinalDate, RINVSCHED, "final_date")
+	} else {
+		w.text(&p.FinalDate, timeSize, RINVSCHED, "final_date")
+	}
 	w.u8((*uint8)(&p.MessageState), "message_state")
 	w.u8(&p.ErrorCode, "error_code")
 }

@@ -27,11 +27,11 @@ type DeliverSM SubmitSM
 // SubmitSMResp answers submit_sm (§4.4.2).
 type SubmitSMResp struct {
 	Header
-	MessageID string // empty when refused
+	MessageID string // at most 64 octets; empty when refused
 	TLVs      TLVs
 }
 
-// DeliverSMResp answers deliver_sm (§4.6.2); its MessageID is unused.
+// DeliverSMResp answers deliver_sm (§4.6.2); its MessageID is unused, and must be empty.
 type DeliverSMResp SubmitSMResp
 
 // DataSMResp answers data_sm (§4.7.2).
@@ -107,9 +107,9 @@ func (*SubmitMultiResp) Command() CommandID { return CommandSubmitMulti | Respon
 
 func (p *SubmitSM) walk(w *wire) { p.walkSized(w, addressSize) }
 
-// DeliverSM takes longer addresses than allowed: refusing one makes the SMSC
+// DeliverSM is read with longer addresses than allowed: refusing one makes the SMSC
 // send it again for ever.
-func (p *DeliverSM) walk(w *wire) { (*SubmitSM)(p).walkSized(w, longAddressSize) }
+func (p *DeliverSM) walk(w *wire) { (*SubmitSM)(p).walkSized(w, w.size(addressSize, longAddressSize)) }
 
 func (p *SubmitSM) walkSized(w *wire, size int) {
 	w.text(&p.ServiceType, 6, RINVSERTYP, "service_type")
@@ -128,12 +128,15 @@ func (p *SubmitSM) walkSized(w *wire, size int) {
 	w.tlvs(&p.TLVs)
 }
 
-func (p *SubmitSMResp) walk(w *wire) {
-	w.text(&p.MessageID, lenientIDSize, RINVMSGID, "message_id")
+func (p *SubmitSMResp) walk(w *wire)  { p.walkSized(w, messageIDSize) }
+func (p *DeliverSMResp) walk(w *wire) { (*SubmitSMResp)(p).walkSized(w, 1) }
+func (p *DataSMResp) walk(w *wire)    { (*SubmitSMResp)(p).walkSized(w, messageIDSize) }
+
+// walkSized: size is the most octets of a message_id that is written.
+func (p *SubmitSMResp) walkSized(w *wire, size int) {
+	w.text(&p.MessageID, w.size(size, lenientIDSize), RINVMSGID, "message_id")
 	w.tlvs(&p.TLVs)
 }
-func (p *DeliverSMResp) walk(w *wire) { (*SubmitSMResp)(p).walk(w) }
-func (p *DataSMResp) walk(w *wire)    { (*SubmitSMResp)(p).walk(w) }
 
 func (p *DataSM) walk(w *wire) {
 	w.text(&p.ServiceType, 6, RINVSERTYP, "service_type")
@@ -208,7 +211,7 @@ func (p *SubmitMulti) walk(w *wire) {
 }
 
 func (p *SubmitMultiResp) walk(w *wire) {
-	w.text(&p.MessageID, lenientIDSize, RINVMSGID, "message_id")
+	w.text(&p.MessageID, w.size(messageIDSize, lenientIDSize), RINVMSGID, "message_id")
 	if w.writing && len(p.Unsuccess) > 255 {
 		w.fail(RINVNUMDESTS, "%d failed destinations, the most is 255", len(p.Unsuccess))
 		return
@@ -220,7 +223,7 @@ func (p *SubmitMultiResp) walk(w *wire) {
 			p.Unsuccess = append(p.Unsuccess, Unsuccess{})
 		}
 		u := &p.Unsuccess[i]
-		w.address(&u.TON, &u.NPI, &u.Addr, longAddressSize, RINVDSTADR, "destination_addr")
+		w.address(&u.TON, &u.NPI, &u.Addr, w.size(addressSize, longAddressSize), RINVDSTADR, "destination_addr")
 		w.u32((*uint32)(&u.Status), "error_status_code")
 	}
 	w.tlvs(&p.TLVs)

@@ -11,8 +11,9 @@
 // what an SMSC takes from an ESME.
 //
 // The codec is strict in what it writes and lenient in what it reads: octets
-// behind the last field are skipped, unknown TLVs kept, identifiers in responses
-// may be longer than allowed or absent.
+// behind the last field are skipped, unknown TLVs kept and known ones of a wrong
+// length too, identifiers in responses and addresses in deliver_sm may be longer
+// than allowed or absent. Append refuses to write any of that.
 package smpp
 
 import (
@@ -32,9 +33,10 @@ const (
 	maxShortMessage = 254
 	timeSize        = 17
 	addressSize     = 21
-	longAddressSize = 65 // data_sm, alert_notification; tolerated in deliver_sm
+	longAddressSize = 65 // data_sm, alert_notification; read so in deliver_sm and submit_multi_resp
+	systemIDSize    = 16
 	messageIDSize   = 65
-	lenientIDSize   = maxPDU // of a response's message_id: some SMSCs exceed 64 characters
+	lenientIDSize   = maxPDU // of a response's message_id or system_id when it is read: some SMSCs exceed 64 characters
 )
 
 // CommandID says what a PDU is (SMPP v3.4 §5.1.2.1).
@@ -186,8 +188,9 @@ type Malformed struct {
 	PDU     PDU    // the fields before the fault; nil when the command is unknown or framing is lost
 }
 
-// Append encodes p behind dst. The error is of the caller's making: a field
-// that is too long for SMPP, or contains a NUL; dst is then returned as it was.
+// Append encodes p behind dst. The error is of the caller's making: a field or a
+// known TLV whose length SMPP v3.4 does not allow, even if reading does, or a NUL
+// within a text; dst is then returned as it was.
 func Append(dst []byte, p PDU) ([]byte, error) {
 	w := begin(dst, p.Command(), p.Head())
 	w.walk(p)

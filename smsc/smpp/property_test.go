@@ -119,8 +119,12 @@ func (w *world) check(t rapid.TB, do []smsc.Effect) {
 		}
 		switch e := e.(type) {
 		case smsc.Write:
-			if _, err := Decode(e.Octets); err != nil {
+			p, err := Decode(e.Octets)
+			if err != nil {
 				t.Fatal(err)
+			}
+			if b, err := Append(nil, p); err != nil || !bytes.Equal(b, e.Octets) { // reading allows more than may be sent
+				t.Fatalf("%+v was sent: %v", p, err)
 			}
 		case smsc.Answered:
 			answered(e.Ref)

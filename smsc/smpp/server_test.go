@@ -78,6 +78,30 @@ func TestServerAnswersSubmits(t *testing.T) {
 	s.got(bad, "submit_sm_resp 16 ESME_RINVESMCLASS (0x43)")
 }
 
+// What is too long to be sent is the SMSC's fault, and told as that.
+func TestServerSendsNothingTooLong(t *testing.T) {
+	s, long := managing(t), strings.Repeat("7", 65)
+	s.got(submitSM(2, "x"), `submitted 1 "x"`)
+	s.on(smsc.ServerAnswer{Ref: 1, Outcome: smsc.Outcome{ID: long}}, "submit_sm_resp 2 ESME_RSYSERR (0x08)")
+	s.got(&DataSM{Header: Header{Sequence: 3}, DestinationAddr: "1"}, `submitted 2 ""`)
+	s.on(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: long}}, "data_sm_resp 3 ESME_RSYSERR (0x08)")
+	s.got(&SubmitMulti{Header: Header{Sequence: 4}, Destinations: []Destination{{Addr: "1"}}}, `submitted 3 ""`)
+	s.on(smsc.ServerAnswer{Ref: 3, Outcome: smsc.Outcome{ID: long}}, "submit_multi_resp 4 ESME_RSYSERR (0x08)")
+	s.got(submitSM(5, "x"), `submitted 4 "x"`)
+	s.on(smsc.ServerAnswer{Ref: 4, Outcome: smsc.Outcome{ID: long[1:]}}, "submit_sm_resp 5 "+long[1:])
+	s.on(smsc.ServerReport{Ref: 9, Part: part("x"), Receipt: smsc.Receipt{ID: long}}, "deliver answered 9 ok false temporary false")
+	from := part("x")
+	from.From.Digits = long[:21]
+	s.on(smsc.ServerDeliver{Ref: 10, Deliver: smsc.Deliver{Part: from}}, "deliver answered 10 ok false temporary false")
+
+	trx := esme
+	s = tell(t, NewServer(smsc.ServerConfig{SystemID: long[:16]}))
+	s.on(smsc.Connected{})
+	s.got(&trx, "login esme secret transceiver")
+	s.on(smsc.LoginResult{OK: true}, "bind_transceiver_resp 1 ESME_RSYSERR (0x08)",
+		"close, retry not: smpp: bind_transceiver_resp: system_id has 16 octets, the most is 15")
+}
+
 func TestServerStates(t *testing.T) {
 	s := tell(t, NewServer(smsc.ServerConfig{LoginTimeout: 5 * time.Second}))
 	s.on(smsc.Connected{}, "timer login 5s")

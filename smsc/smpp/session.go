@@ -64,7 +64,7 @@ func (*EnquireLinkResp) Command() CommandID     { return CommandEnquireLink | Re
 func (*GenericNack) Command() CommandID         { return CommandGenericNack }
 
 func (p *BindTransmitter) walk(w *wire) {
-	w.text(&p.SystemID, 16, RINVSYSID, "system_id")
+	w.text(&p.SystemID, systemIDSize, RINVSYSID, "system_id")
 	w.text(&p.Password, 9, RINVPASWD, "password")
 	w.text(&p.SystemType, 13, RINVSYSTYP, "system_type")
 	w.u8(&p.InterfaceVersion, "interface_version")
@@ -74,14 +74,14 @@ func (p *BindReceiver) walk(w *wire)    { (*BindTransmitter)(p).walk(w) }
 func (p *BindTransceiver) walk(w *wire) { (*BindTransmitter)(p).walk(w) }
 
 func (p *BindTransmitterResp) walk(w *wire) {
-	w.text(&p.SystemID, lenientIDSize, RINVSYSID, "system_id")
+	w.text(&p.SystemID, w.size(systemIDSize, lenientIDSize), RINVSYSID, "system_id")
 	w.tlvs(&p.TLVs)
 }
 func (p *BindReceiverResp) walk(w *wire)    { (*BindTransmitterResp)(p).walk(w) }
 func (p *BindTransceiverResp) walk(w *wire) { (*BindTransmitterResp)(p).walk(w) }
 
 func (p *Outbind) walk(w *wire) {
-	w.text(&p.SystemID, 16, RINVSYSID, "system_id")
+	w.text(&p.SystemID, systemIDSize, RINVSYSID, "system_id")
 	w.text(&p.Password, 9, RINVPASWD, "password")
 }
 

@@ -126,6 +126,14 @@ var tags = map[Tag]struct {
 	TagItsSessionInfo:           {"its_session_info", 2, 2},
 }
 
+// size returns the fewest and most octets of a value: of an unknown parameter any.
+func (t Tag) size() (least, most int) {
+	if e, known := tags[t]; known {
+		return e.least, e.most
+	}
+	return 0, 0xffff
+}
+
 // String is the specification's name, or "tag 0x1400".
 func (t Tag) String() string {
 	if e, ok := tags[t]; ok {
@@ -144,12 +152,12 @@ type TLV struct {
 // ones stay among them; none is a reason to reject a PDU.
 type TLVs []TLV
 
-// Check finds a known parameter whose length is not allowed. Reading never asks
-// for it: peers are sloppy, and what is not understood is ignored.
+// Check finds a known parameter whose length is not allowed. Append refuses
+// it; reading never asks for it: peers are sloppy, and what is not understood is ignored.
 func (l TLVs) Check() error {
 	for _, t := range l {
-		if e, known := tags[t.Tag]; known && (len(t.Value) < e.least || len(t.Value) > e.most) {
-			return fmt.Errorf("smpp: %v has %d octets, not %d to %d", t.Tag, len(t.Value), e.least, e.most)
+		if least, most := t.Tag.size(); len(t.Value) < least || len(t.Value) > most {
+			return fmt.Errorf("smpp: %v has %d octets, not %d to %d", t.Tag, len(t.Value), least, most)
 		}
 	}
 	return nil

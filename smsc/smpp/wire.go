@@ -16,6 +16,7 @@ type wire struct {
 	b       []byte // writing: appended to; reading: the whole PDU
 	off     int    // reading: the next octet
 	writing bool
+	lenient bool // writing: with the bounds of reading, to write back whatever was read
 	tlv     bool // writing: there was an optional parameter
 
 	texts *smsc.Texts // reading
@@ -85,6 +86,17 @@ func (w *wire) u32(v *uint32, name string) {
 	} else if b := w.take(4, RINVCMDLEN, name); b != nil {
 		*v = binary.BigEndian.Uint32(b)
 	}
+}
+
+// strict reports whether the specification's bounds apply, and not those of reading.
+func (w *wire) strict() bool { return w.writing && !w.lenient }
+
+// size returns the most octets of a field that may be longer when it is read.
+func (w *wire) size(written, read int) int {
+	if w.strict() {
+		return written
+	}
+	return read
 }
 
 // text is a C-octet string of at most size octets, the NUL included; longer ones
@@ -160,6 +172,10 @@ func (w *wire) tlvs(v *TLVs) {
 	if w.writing {
 		w.tlv = len(*v) > 0
 		for _, t := range *v {
+			if least, most := t.Tag.size(); w.strict() && (len(t.Value) < least || len(t.Value) > most) {
+				w.fail(RINVPARLEN, "TLV %v has %d octets, not %d to %d", t.Tag, len(t.Value), least, most)
+				return
+			}
 			if len(t.Value) > 0xffff {
 				w.fail(RINVPARLEN, "TLV %v has %d octets, the most is 65535", t.Tag, len(t.Value))
 				return
