@@ -474,12 +474,13 @@ func (s *session) flush(ctx actor.Context) {
 	if lossy {
 		copies = lossyCopies
 	}
-	for _, p := range s.out.pack(lossy) {
-		var taken []int
-		for i := s.lines.choose(); i >= 0; i = s.lines.choose(taken...) {
-			s.post(ctx, i, p.copy(), p.held)
-			if taken = append(taken, i); len(taken) == copies {
-				break
+	frames := s.out.pack(lossy)
+	taken := make([][]int, len(frames))
+	for range copies { // the second of one frame does not hold up the first of another
+		for k, p := range frames {
+			if i := s.lines.choose(taken[k]...); i >= 0 {
+				s.post(ctx, i, p.copy(), p.held)
+				taken[k] = append(taken[k], i)
 			}
 		}
 	}
@@ -780,7 +781,7 @@ func (s *session) hangup(ctx actor.Context, err error) {
 	}
 	s.handling.end()
 	s.joins, s.early, s.earlyBytes, s.id, s.out, s.peer = nil, nil, 0, nil, outbox{}, nil
-	s.lines = stripes{rtt: s.lines.rtt}
+	s.lines = s.lines.anew()
 	s.heardUS = 0
 	s.flushing = false // a flushDue that comes while down is for nobody
 }

@@ -55,13 +55,27 @@ type stripes struct {
 	all   []*stripe // by index; nil: down
 	ended []uint64  // by index: number of the last frame on the stripes that had this place
 	rtt   time.Duration
-	lossy time.Time // until then everything is sent over several stripes
+	lossy time.Time     // until then everything is sent over several stripes
+	last  time.Time     // when something was heard
+	left  time.Duration // how long it counts as lossy from the first stripe on
 	next  int
+}
+
+// anew is for the next link over the same path: one that lost packets before it was
+// cut goes on to do so.
+func (s *stripes) anew() stripes {
+	if s.last.IsZero() {
+		return stripes{rtt: s.rtt, left: s.left}
+	}
+	return stripes{rtt: s.rtt, left: max(0, s.lossy.Sub(s.last))}
 }
 
 func (s *stripes) up(i int, now time.Time) {
 	for len(s.all) <= i {
 		s.all, s.ended = append(s.all, nil), append(s.ended, 0)
+	}
+	if s.left > 0 {
+		s.lossy, s.last, s.left = now.Add(s.left), now, 0
 	}
 	// Numbers go on: what the peer heard of the one before may still be on its way
 	// over another stripe, and must not count for this one's frames.
@@ -130,6 +144,7 @@ func (s *stripes) received(i int, number uint64, heard []uint64, now time.Time) 
 		s.all[i].in = max(s.all[i].in, number)
 		s.all[i].lastIn = now
 	}
+	s.last = now
 	var newest time.Time
 	for k, n := range heard {
 		if k >= len(s.all) || s.all[k] == nil {

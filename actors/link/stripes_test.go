@@ -259,3 +259,30 @@ func TestLostOnce(t *testing.T) {
 		t.Errorf("data %v, answers %v, event %d", data, answers, event)
 	}
 }
+
+// A path that lost packets before it was cut counts as lossy for as long as it had left,
+// however long the cut and however many attempts fail; one that did not, does not.
+func TestLossyOutlivesACut(t *testing.T) {
+	began := time.Now()
+	at := func(after time.Duration) time.Time { return began.Add(after) }
+	s := stripes{rtt: 300 * time.Millisecond}
+	s.up(0, began)
+	s.lossy = at(20 * time.Second)
+	s.received(0, 1, nil, at(5*time.Second))
+	s.down(0)
+	for _, attempt := range []time.Duration{time.Hour, 2 * time.Hour} {
+		if s = s.anew(); s.rtt != 300*time.Millisecond || !s.lossy.IsZero() {
+			t.Errorf("between two links: %+v", s)
+		}
+		s.up(1, at(attempt))
+		s.up(0, at(attempt+time.Second))
+		if want := at(attempt + 15*time.Second); !s.lossy.Equal(want) {
+			t.Errorf("lossy until %v, want %v", s.lossy.Sub(began), want.Sub(began))
+		}
+	}
+	s.received(0, 1, nil, at(3*time.Hour))
+	s = s.anew()
+	if s.up(0, at(4*time.Hour)); at(4 * time.Hour).Before(s.lossy) {
+		t.Errorf("lossy until %v after a link that lost nothing", s.lossy.Sub(began))
+	}
+}

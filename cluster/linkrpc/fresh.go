@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// Linux sends a SYN again after 1, 3, 7 ... s, and begins with a window of one packet
-// where it had to do so more than once, which costs TLS and Hello a round trip each.
+// Linux sends a SYN again after 1, 3, 7 ... s (since 6.5 after 1, 2, 3, 4, 6 ... s), and
+// begins with a window of one packet where it had to do so more than once, which costs
+// TLS and Hello a round trip each.
 // So another connection is tried beside the one under way before that happens, and one
 // that is up in spite of its age gives a new one the time of a round trip: there is a
 // SYN a second, and the link begins at full speed, however long the path was cut.
 const (
 	freshEvery = 1900 * time.Millisecond
-	slowAfter  = 3 * time.Second
+	slowAfter  = 2 * time.Second
 	freshWait  = time.Second
 )
 

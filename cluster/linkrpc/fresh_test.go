@@ -13,6 +13,12 @@ import (
 // Whenever a path comes back: it is tried within a second, and the connection that is
 // taken had no more than one SYN sent again.
 func TestFreshConnections(t *testing.T) {
+	for _, again := range [][]time.Duration{{0, 1, 3, 7, 15, 31}, {0, 1, 2, 3, 4, 6, 10, 18, 34}} {
+		freshConnections(t, again)
+	}
+}
+
+func freshConnections(t *testing.T, again []time.Duration) {
 	const rtt = 300 * time.Millisecond
 	for back := time.Duration(0); back < 20*time.Second; back += 50 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
@@ -21,7 +27,7 @@ func TestFreshConnections(t *testing.T) {
 			c, err := fresh(t.Context(), func(ctx context.Context) (net.Conn, error) {
 				dialled.Add(1)
 				born := time.Now()
-				for _, syn := range []time.Duration{0, 1, 3, 7, 15, 31} {
+				for _, syn := range again {
 					syn *= time.Second
 					select {
 					case <-time.After(time.Until(born.Add(syn))):
