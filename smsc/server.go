@@ -49,7 +49,7 @@ type ServerConfig struct {
 	// PasswordReceived and TimeRequested; else they are refused.
 	Manage       bool
 	SubmitWindow int                  // submits that the ESME may have unanswered; more are throttled. 0: 1024
-	KeepAlive    time.Duration        // SMPP: the longest silence of the ESME before the line is probed; 0: never
+	KeepAlive    time.Duration        // the longest silence of the ESME before the line is probed; 0: never
 	Lists        map[string][]Address // SMPP: the distribution lists that submit_multi may name
 }
 

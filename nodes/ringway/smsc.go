@@ -33,7 +33,9 @@ type smscCmd struct {
 	MaxSessions int      `placeholder:"N" help:"Refuse logins beyond so many; 0: no limit."`
 	Sharing     string   `enum:"all,first,last" default:"all" help:"Which of an account's sessions gets what comes: all that have room (the default), the first, the last."`
 	Window      int      `placeholder:"N" default:"1" help:"Delivers and receipts that a session may have unanswered (${default})."`
+	Submits     int      `name:"submit-window" placeholder:"N" help:"Submits that a session may have unanswered; more are throttled, and CIMD2 refuses a login that asks for more. 0: what the protocol allows."`
 	Retrieving  bool     `help:"CIMD2: deliver only when asked."`
+	AnyNumber   bool     `help:"CIMD2: accept jumps in packet numbers instead of asking for the missing ones (NACK)."`
 	NeedsSum    bool     `name:"require-checksum" help:"CIMD2: ask again for packets without a checksum."`
 	NoSum       bool     `name:"no-checksum" help:"CIMD2: send packets without a checksum."`
 	Banner      string   `placeholder:"LINE" help:"CIMD2: a line sent before anything else."`
@@ -43,7 +45,7 @@ type smscCmd struct {
 	RetryAfter time.Duration `default:"1s" help:"Until what the ESME refused for now is offered again (${default})."`
 	Timeout    time.Duration `default:"10s" help:"Of an ESME's response (${default})."`
 	Inactivity time.Duration `help:"Silence that ends a session; 0: none."`
-	KeepAlive  time.Duration `name:"keepalive" help:"SMPP: silence after which the line is probed; 0: never."`
+	KeepAlive  time.Duration `name:"keepalive" help:"Silence after which the line is probed (enquire_link, alive); 0: never."`
 
 	Faults   string `placeholder:"JSON" help:"What goes wrong, as in PUT /faults."`
 	Receipts string `placeholder:"JSON" help:"How receipts look, as in PUT /receipts."`
@@ -87,6 +89,9 @@ func (c *smscCmd) config() (cfg simulator.Config, err error) {
 	if c.Latency < 0 || c.Latency > time.Hour {
 		return cfg, badFlag("latency", "give 0s to 1h", "%v is out of range", c.Latency)
 	}
+	if c.Submits < 0 {
+		return cfg, badFlag("submit-window", "give 1 or more, or 0 for what the protocol allows", "%d is out of range", c.Submits)
+	}
 	if c.Window < 1 || c.MaxSessions < 0 {
 		return cfg, badFlag("window", "give at least 1, and --max-sessions 0 or more", "%d, and --max-sessions is %d", c.Window, c.MaxSessions)
 	}
@@ -100,7 +105,7 @@ func (c *smscCmd) config() (cfg simulator.Config, err error) {
 	}
 	cfg = simulator.Config{
 		CIMD2: c.CIMD2, SMPP: c.SMPP, HTTP: c.HTTP, Latency: c.Latency, User: c.User, Password: c.Password,
-		MaxSessions: c.MaxSessions, Window: c.Window, Retrieving: c.Retrieving, RequireChecksum: c.NeedsSum, NoChecksum: c.NoSum, Banner: c.Banner, Seed: c.Seed,
+		MaxSessions: c.MaxSessions, Window: c.Window, SubmitWindow: c.Submits, Retrieving: c.Retrieving, AnyNumber: c.AnyNumber, RequireChecksum: c.NeedsSum, NoChecksum: c.NoSum, Banner: c.Banner, Seed: c.Seed,
 		Validity: c.Validity, RetryAfter: c.RetryAfter, ResponseTimeout: c.Timeout,
 		InactivityTimeout: c.Inactivity, KeepAlive: c.KeepAlive, Sharing: simulator.Sharing(strings.TrimPrefix(c.Sharing, "all")),
 	}

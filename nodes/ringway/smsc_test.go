@@ -29,6 +29,7 @@ func TestSMSCRefuses(t *testing.T) {
 		{"--latency=-1ms", exitConfig, "--latency: -1ms is out of range"},
 		{"--latency fast", exitConfig, "--latency"},
 		{"--window 0", exitConfig, "--window: 0"},
+		{"--any-number --submit-window=-1", exitConfig, "--submit-window: -1 is out of range"},
 		{"--validity 0s", exitConfig, "--validity: 0s is out of range"},
 		{"--sharing some", exitConfig, "--sharing"},
 		{"--tls-cert a.pem", exitConfig, "--tls-cert: certificate or key is missing"},
@@ -52,7 +53,7 @@ func TestSMSCRefuses(t *testing.T) {
 
 func TestSMSCConfig(t *testing.T) {
 	c := smscCmd{
-		SMPP: "127.0.0.1:0", User: "ringway", Window: 3, Validity: time.Hour, RetryAfter: time.Second, Timeout: time.Second, Sharing: "last",
+		SMPP: "127.0.0.1:0", User: "ringway", Window: 3, Submits: 7, AnyNumber: true, Validity: time.Hour, RetryAfter: time.Second, Timeout: time.Second, Sharing: "last",
 		Account: []string{"bob:builder:6391,+49"}, List: []string{"all=1,+2"},
 		Faults: `{"unbind_delay":"2s","ignore_unbind":true}`, Receipts: `{"receipt_id":"hex","omit":["sub"]}`,
 	}
@@ -63,7 +64,8 @@ func TestSMSCConfig(t *testing.T) {
 	want := simulator.Account{User: "bob", Password: "builder", Numbers: []string{"6391", "+49"}}
 	if len(cfg.Accounts) != 1 || !reflect.DeepEqual(cfg.Accounts[0], want) || cfg.Sharing != simulator.ShareLast ||
 		len(cfg.Lists["all"]) != 2 || cfg.Lists["all"][1].String() != "+2" || cfg.Faults != (simulator.Faults{UnbindDelay: 2 * time.Second, IgnoreUnbind: true}) ||
-		cfg.Receipts.ReceiptID != "hex" || !reflect.DeepEqual(cfg.Receipts.Omit, []string{"sub"}) {
+		cfg.Receipts.ReceiptID != "hex" || !reflect.DeepEqual(cfg.Receipts.Omit, []string{"sub"}) ||
+		cfg.Window != 3 || cfg.SubmitWindow != 7 || !cfg.AnyNumber {
 		t.Errorf("got %+v", cfg)
 	}
 }

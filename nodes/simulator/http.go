@@ -27,7 +27,7 @@ const maxBody = 1 << 20
 //	PUT    /handsets/{number}            {"on","refuses","busy","barred"}
 //	POST   /handsets/{number}/alert      alert_notification to the SMPP sessions; 202
 //	GET    /stats, DELETE /stats         DELETE: count anew
-//	GET    /sessions, DELETE /sessions   DELETE: close them; ?politely=true: unbind first
+//	GET    /sessions, DELETE /sessions   DELETE: close them; ?politely=true: unbind or log out first
 //	POST   /outbind                      {"address","user","password"}: dial an ESME and ask it to bind; 202
 //	GET    /faults, PUT, DELETE          {"latency":"1ms",...}: what is left out stays; DELETE: no faults
 //	GET    /receipts, PUT, DELETE        the same for how receipts look

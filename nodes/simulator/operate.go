@@ -60,8 +60,8 @@ func (s *Simulator) Sessions() []Session {
 	return list
 }
 
-// EndSessions closes all connections, at once or after an unbind (SMPP; CIMD2
-// has none from the SMSC). It does not wait for their end.
+// EndSessions closes all connections, at once or after an unbind or logout. It does
+// not wait for their end.
 func (s *Simulator) EndSessions(politely bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

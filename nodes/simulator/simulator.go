@@ -49,12 +49,14 @@ type Config struct {
 
 	Validity          time.Duration             // of a part that names none; 0: 24 h
 	Window            int                       // delivers and receipts unanswered in a session; 0: 1
+	SubmitWindow      int                       // submits that a session may have unanswered; 0: what the protocol allows, 128 or 1,024
 	RetryAfter        time.Duration             // until what the ESME refused for now is offered again; 0: 1 s
 	ResponseTimeout   time.Duration             // of an ESME; 0: 10 s
 	InactivityTimeout time.Duration             // silence that ends a session; 0: none
-	KeepAlive         time.Duration             // SMPP: silence after which the SMSC probes the line; 0: never
+	KeepAlive         time.Duration             // silence after which the SMSC probes the line (enquire_link, alive); 0: never
 	Banner            string                    // CIMD2: a line sent before anything else; empty: none
 	Retrieving        bool                      // CIMD2: deliver only when asked
+	AnyNumber         bool                      // CIMD2: jumps in packet numbers are accepted, and not NACKed
 	RequireChecksum   bool                      // CIMD2: packets without a checksum are asked for again
 	NoChecksum        bool                      // CIMD2: packets go out without
 	Lists             map[string][]smsc.Address // SMPP: distribution lists of submit_multi
@@ -213,6 +215,9 @@ func (cfg *Config) check() error {
 	if err := errors.Join(checkTime("latency", cfg.Latency), cfg.Faults.check(), cfg.Receipts.check()); err != nil {
 		return err
 	}
+	if cfg.SubmitWindow < 0 {
+		return fmt.Errorf("simulator: the submit window is %d: give 1 or more, or 0 for what the protocol allows", cfg.SubmitWindow)
+	}
 	if !slices.Contains([]Sharing{ShareAll, ShareFirst, ShareLast}, cfg.Sharing) {
 		return fmt.Errorf("simulator: sharing is %q: give none, %q or %q", cfg.Sharing, ShareFirst, ShareLast)
 	}
@@ -297,8 +302,8 @@ func (s *Simulator) serve(ctx context.Context, conn net.Conn, p smsc.Protocol) (
 		machine: p.NewServer(smsc.ServerConfig{
 			Window: s.cfg.Window, ResponseTimeout: s.cfg.ResponseTimeout, InactivityTimeout: s.cfg.InactivityTimeout,
 			LoginTimeout: 30 * time.Second, SystemID: "ringway-smsc", Banner: s.cfg.Banner,
-			RequireChecksum: s.cfg.RequireChecksum, NoChecksum: s.cfg.NoChecksum,
-			Manage: true, KeepAlive: s.cfg.KeepAlive, Lists: s.cfg.Lists,
+			AnyNumber: s.cfg.AnyNumber, RequireChecksum: s.cfg.RequireChecksum, NoChecksum: s.cfg.NoChecksum,
+			Manage: true, SubmitWindow: s.cfg.SubmitWindow, KeepAlive: s.cfg.KeepAlive, Lists: s.cfg.Lists,
 		}),
 		events: make(chan smsc.Event, 64), wake: make(chan struct{}, 1), orders: make(chan smsc.Event, 4),
 		timers: map[string]timer{}, sent: map[uint64]*item{},

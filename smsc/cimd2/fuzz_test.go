@@ -214,7 +214,7 @@ func FuzzServer(f *testing.F) {
 		s := &script{octets: octets}
 		cfg := smsc.ServerConfig{
 			Window: int(s.next() % 6), SubmitWindow: int(s.next() % 6), AnyNumber: s.next() > 50, Manage: s.next() > 100,
-			RequireChecksum: s.next() > 240, ResponseTimeout: 1, InactivityTimeout: 1, LoginTimeout: 1,
+			RequireChecksum: s.next() > 240, ResponseTimeout: 1, InactivityTimeout: 1, LoginTimeout: 1, KeepAlive: time.Duration(s.next() % 3),
 		}
 		m := NewServer(cfg).(*server)
 		answers, asked := map[uint64]int{}, uint64(0)

@@ -339,6 +339,9 @@ func (m *machine) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 		return m.respond(r, do)
 	case Logout:
 		do = m.respond(r, do)
+		if m.leave {
+			return m.close(nil, smsc.RetryNot, do)
+		}
 		return m.close(errors.New("cimd2: the SMSC logged us out"), smsc.RetrySoon, do)
 	default:
 		return m.reply(r, m.writer.start(GeneralError, p.Number).addError(ErrUnexpectedOperation), do)

@@ -874,6 +874,130 @@ func TestServerDelivers(t *testing.T) {
 	s.step(smsc.Disconnected{}, "deliver 5 ok=false temporary=true")
 }
 
+// Where the ESME is silent the SMSC asks whether it is there.
+func TestServerAlive(t *testing.T) {
+	s := &story{t, NewServer(smsc.ServerConfig{KeepAlive: 40 * time.Second, ResponseTimeout: 10 * time.Second}), map[string]smsc.Timer{}}
+	m := s.m.(smsc.ServerMachine)
+	s.step(smsc.Connected{})
+	s.in("01:001·010:u·011:p", "login u p")
+	s.step(smsc.LoginResult{OK: true}, "> 51:001", "bound", "set alive 20s")
+	s.due("alive", "set alive 20s") // it was heard
+	s.due("alive", "> 40:000", "set response 000 10s", "set alive 20s")
+	if m.DeliverReady() != 0 {
+		t.Error("a deliver may go beside the alive")
+	}
+	s.in("90:000", "stop response 000")
+	s.due("alive", "set alive 20s")
+	s.step(smsc.ServerDeliver{Ref: 1, Deliver: smsc.Deliver{Part: hello("x"), At: "261122201500"}},
+		"> 20:002·021:+358407654321·023:12345·060:261122201500·033:x", "set response 002 10s")
+	s.due("alive", "set alive 20s") // the deliver asks as well
+	s.in("70:002", "stop response 002", "deliver 1 ok=true temporary=false")
+	_, err := Decode([]byte("\x0203:005\tbad\t\x03"))
+	s.step(smsc.Garbled{Err: err}, "> 99:003")
+	s.due("alive", "set alive 20s") // that was a sign of life, too
+	s.due("alive", "> 40:004", "set response 004 10s", "set alive 20s")
+	s.in("99:004", "> 40:004", "set response 004 10s")
+	s.due("response 004", "close 0 cimd2: no response to the alive within 10s")
+	s.due("alive")
+}
+
+// The SMSC logs the ESME out when nothing is open any more: who waits for a response
+// would not know what became of its message.
+func TestServerLogsOut(t *testing.T) {
+	cfg := smsc.ServerConfig{ResponseTimeout: 10 * time.Second}
+	s := boundServer(t, cfg)
+	m := s.m.(smsc.ServerMachine)
+	deliver := smsc.ServerDeliver{Ref: 1, Deliver: smsc.Deliver{Part: hello("x"), At: "261122201500"}}
+	s.step(deliver, "> 20:000·021:+358407654321·023:12345·060:261122201500·033:x", "set response 000 10s")
+	s.in("03:003·021:1·033:x", "submit 2  > 1 x")
+	s.step(smsc.Logout{}, "set logout 10s")
+	s.step(smsc.Logout{}) // once is enough
+	s.in("03:005·021:1·033:x", "> 53:005·900:10·901:temporary congestion")
+	s.in("40:007", "> 90:007")
+	s.in("70:000", "stop response 000", "deliver 1 ok=true temporary=false")
+	if m.DeliverReady() != 0 {
+		t.Error("another deliver may go")
+	}
+	s.step(smsc.ServerAnswer{Ref: 2, Outcome: smsc.Outcome{ID: "1/261122201500"}}, "> 53:003·021:1·060:261122201500", "> 02:002", "set logout 10s")
+	if s.m.State() != "closing" {
+		t.Error(s.m.State())
+	}
+	s.in("03:009·021:1·033:x", "> 53:009·900:10·901:temporary congestion")
+	s.in("52:002", "close 0 <nil>")
+
+	s = boundServer(t, cfg) // it logs out at the same time
+	s.step(smsc.Logout{}, "set logout 10s", "> 02:000", "set logout 10s")
+	s.in("02:003", "> 52:003", "close 0 <nil>")
+
+	s = boundServer(t, cfg) // it does not answer
+	s.step(smsc.Logout{}, "set logout 10s", "> 02:000", "set logout 10s")
+	s.due("logout", "close 0 <nil>")
+
+	s = boundServer(t, cfg) // what is open stays so
+	s.in("03:003·021:1·033:x", "submit 2  > 1 x")
+	s.step(smsc.Logout{}, "set logout 10s")
+	s.due("logout", "close 0 <nil>")
+
+	s = &story{t, NewServer(cfg), map[string]smsc.Timer{}} // nobody is logged in
+	s.step(smsc.Connected{})
+	s.step(smsc.Logout{}, "close 0 <nil>")
+}
+
+// The ESME of this package answers the SMSC's alive and logout.
+func TestBothEndsAliveAndLogout(t *testing.T) {
+	for _, leaving := range []bool{false, true} {
+		esme, centre := New(testConfig), NewServer(smsc.ServerConfig{KeepAlive: time.Minute, ResponseTimeout: time.Minute})
+		timers := map[string]smsc.Timer{}
+		var said []string
+		var client, server func(smsc.Event)
+		client = func(ev smsc.Event) {
+			for _, e := range esme.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.Write:
+					said = append(said, "esme "+show(e))
+					packets, _ := read(e.Octets)
+					server(smsc.Received{Packet: packets[0]})
+				case smsc.Close:
+					said = append(said, "esme "+show(e))
+				}
+			}
+		}
+		server = func(ev smsc.Event) {
+			for _, e := range centre.Handle(ev, nil) {
+				switch e := e.(type) {
+				case smsc.Write:
+					said = append(said, "smsc "+show(e))
+					packets, _ := read(e.Octets)
+					client(smsc.Received{Packet: packets[0]})
+				case smsc.LoginReceived:
+					server(smsc.LoginResult{OK: true})
+				case smsc.SetTimer:
+					timers[e.Timer.Name] = e.Timer
+				case smsc.Close:
+					said = append(said, "smsc "+show(e))
+				}
+			}
+		}
+		server(smsc.Connected{})
+		client(smsc.Connected{})
+		said = nil
+		for range 3 { // the ESME was heard within the first and third
+			server(smsc.Due{Timer: timers["alive"]})
+		}
+		want := []string{"smsc > 40:000", "esme > 90:000"}
+		if leaving { // both at the same time
+			esme.Handle(smsc.Logout{}, nil)
+			want = append(want, "smsc > 02:002", "esme > 52:002", "smsc close 0 <nil>", "esme close 2 <nil>")
+		} else {
+			want = append(want, "smsc > 02:002", "esme > 52:002", "smsc close 0 <nil>", "esme close 0 cimd2: the SMSC logged us out")
+		}
+		server(smsc.Logout{})
+		if !slices.Equal(said, want) {
+			t.Errorf("leaving %v: %s\nwant %s", leaving, strings.Join(said, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
 func TestServerNumbers(t *testing.T) {
 	s := boundServer(t, smsc.ServerConfig{})
 	s.in("40:007", "> 99:003")

@@ -33,7 +33,7 @@ const asked = "sends when asked (smsc.Request)"
 
 var operationClaims = map[Operation]claim{
 	Login:               {"sends", "answers", "TestStopAndWait TestLoginRefused TestLoginTimeout TestSubaddress TestServerSession TestServerLogin"},
-	Logout:              {"sends, answers", "answers", "TestLogout TestQuirks TestServerSession"},
+	Logout:              {"sends, answers", "sends, answers", "TestLogout TestQuirks TestServerSession TestServerLogsOut TestBothEndsAliveAndLogout"},
 	Submit:              {"sends", "answers, several destinations too", "TestStopAndWait TestErrorsOfSubmit TestAnyPartComesBack TestServerSession TestServerSeveralDestinations"},
 	EnquireStatus:       {asked, "answers, with Manage", "TestRequest TestServerManages"},
 	DeliveryRequest:     {"sends, as a retrieving account", "answers", "TestPolling TestServerRetrieving"},
@@ -42,7 +42,7 @@ var operationClaims = map[Operation]claim{
 	Get:                 {"sends, for the time; else when asked (smsc.Request)", "answers, with Manage: time", "TestTime TestRequest TestServerManages"},
 	Deliver:             {"answers", "sends", "TestServedWhileWaiting TestParseDeliverTakesAnything TestServerDelivers TestBothEnds"},
 	DeliverStatusReport: {"answers", "sends", "TestServedWhileWaiting TestStatusReport TestServerDelivers"},
-	Alive:               {"sends, answers", "answers", "TestAliveWhenIdle TestServedWhileWaiting TestServerSession"},
+	Alive:               {"sends, answers", "sends, answers", "TestAliveWhenIdle TestServedWhileWaiting TestServerSession TestServerAlive TestBothEndsAliveAndLogout"},
 	GeneralError:        {"sends, reads", "sends, reads", "TestUnknownOperation TestErrorsOfSubmit TestMalformed"},
 	Nack:                {"sends, obeys", "sends, obeys", "TestNack TestNackWithOurParity TestGarbled TestServerNumbers TestServerDelivers"},
 }
@@ -114,7 +114,8 @@ var ruleClaims = []struct {
 	{"Requests of the other side are served while ours wait", claim{"yes", "yes", "TestServedWhileWaiting TestBothEnds"}},
 	{"Stop and wait; a window by 019, given up where it is refused", claim{"yes", "yes", "TestStopAndWait TestWindow TestWindowRefused TestServerWindow"}},
 	{"The window is halved when the SMSC throttles, and grows back", claim{"yes", "throttles what exceeds it", "TestWindowShrinks TestServerWindow"}},
-	{"Alive when the line is idle; no response, or too many damaged packets, end the session", claim{"yes", "by inactivity", "TestAliveWhenIdle TestResponseTimeout TestGarbled TestServerSession"}},
+	{"Alive when the line is idle; no response, or too many damaged packets, end the session", claim{"yes", "alive; damaged ones by inactivity", "TestAliveWhenIdle TestResponseTimeout TestGarbled TestServerSession TestServerAlive"}},
+	{"Logout is sent when nothing is open any more; no response in time ends the session as well", claim{"yes", "yes; new submits are throttled meanwhile", "TestLogout TestServerLogsOut TestBothEndsAliveAndLogout"}},
 	{"Every submit has exactly one outcome; unknown when no response came", claim{"yes", "-", "TestEachSubmitIsAnsweredOnce TestResponseTimeout TestDisconnected FuzzESME"}},
 	{"Every deliver and status report has exactly one outcome", claim{"-", "yes", "TestServerDelivers FuzzServer"}},
 	{"A deliver that cannot be taken now is not answered, and offered again; where the SMSC knows negative answers, with error 710", claim{"yes; 710 by quirk", "yes, reads 7xx", "TestDuplicatesAreAnsweredNotProcessed TestQuirks TestServerDelivers"}},

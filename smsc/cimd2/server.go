@@ -14,6 +14,7 @@ import (
 //
 //	        Connected           01, LoginResult           02
 //	closed ───────────▶ waiting ──────────────▶ bound ───────▶ closed
+//	                         Logout, none open └─▶ closing ─▶ 52, or none in time
 //
 // It answers by the rules: a packet with a wrong checksum or number is NACKed
 // with the number it should have had and not executed, a repeated one is
@@ -36,6 +37,8 @@ type server struct {
 	windowed   bool // it does not wait for each response
 	nacked     bool // and nothing good came since
 	silent     int  // how often the idle timer, at half the time allowed, ran out since the last packet
+	heard      bool // since the alive timer was set
+	leave      bool // Logout was asked for
 }
 
 // NewServer makes the SMSC's machine.
@@ -52,7 +55,7 @@ func (s *server) State() string {
 }
 
 func (s *server) DeliverReady() int {
-	if s.state != bound {
+	if s.state != bound || s.leave {
 		return 0
 	}
 	n := s.out.room(s.cfg.Window)
@@ -114,11 +117,41 @@ func (s *server) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 			do = s.due(ev.Timer.Name, do)
 		}
 	case smsc.Logout:
-		do = s.close(nil, do)
+		do = s.logout(do)
 	case smsc.Disconnected:
 		s.state, s.over = closed, true
 		do = s.abandon(do)
 	}
+	return s.next(do)
+}
+
+// logout begins the end. What is open is waited for, for a response's time, because the
+// ESME would not know what became of it; new submits are refused meanwhile.
+func (s *server) logout(do []smsc.Effect) []smsc.Effect {
+	switch {
+	case s.state == binding:
+		return s.close(nil, do)
+	case s.leave:
+		return do
+	}
+	s.leave = true
+	return s.timers.set(logoutTimer, s.cfg.ResponseTimeout, do)
+}
+
+// next logs the ESME out, where that is wanted, once nothing is open.
+func (s *server) next(do []smsc.Effect) []smsc.Effect {
+	if !s.leave || s.state != bound || len(s.out.open) > 0 || s.in.unanswered(Submit) > 0 {
+		return do
+	}
+	s.state = closing
+	return s.timers.set(logoutTimer, s.cfg.ResponseTimeout, s.ask(Logout, do))
+}
+
+// ask sends a request of the machine's own, which can always be written.
+func (s *server) ask(o Operation, do []smsc.Effect) []smsc.Effect {
+	r := request{operation: o, number: s.out.next}
+	r.octets, do, _ = s.writer.write(s.writer.start(o, r.number), s.out.spare, do)
+	s.out.add(r)
 	return do
 }
 
@@ -144,7 +177,7 @@ func (s *server) came(packet any, do []smsc.Effect) []smsc.Effect {
 	if !ok {
 		return do
 	}
-	s.silent = 0
+	s.silent, s.heard = 0, true
 	return s.received(p, do)
 }
 
@@ -158,6 +191,12 @@ func (s *server) received(p *Packet, do []smsc.Effect) []smsc.Effect {
 			return do // late, or nobody asked
 		}
 		do = s.timers.stopResponse(r.number, do)
+		switch r.operation {
+		case Alive:
+			return do
+		case Logout:
+			return s.close(nil, do)
+		}
 		e, _, failed := p.failure()
 		return append(do, smsc.DeliverAnswered{
 			Ref:       r.ref,
@@ -248,7 +287,7 @@ func (s *server) login(r *received, do []smsc.Effect) []smsc.Effect {
 
 // submit asks once for each destination; the response goes when all are answered.
 func (s *server) submit(r *received, do []smsc.Effect) []smsc.Effect {
-	if len(s.in.recent) > s.window && s.in.unanswered(Submit) > s.window { // r is one of them
+	if s.leave || len(s.in.recent) > s.window && s.in.unanswered(Submit) > s.window { // r is one of them
 		return s.refuse(r, ErrCongestion, do)
 	}
 	submit := s.writer.effects.Submission()
@@ -366,7 +405,7 @@ func (s *server) loginResult(ev smsc.LoginResult, do []smsc.Effect) []smsc.Effec
 	s.state, s.retrieving = bound, ev.Retrieving
 	do = s.timers.stop(loginTimer, do)
 	do = s.reply(r, s.writer.start(Login.Response(), r.packet.Number), do)
-	return append(do, smsc.Bound{})
+	return s.timers.set(aliveTimer, s.cfg.KeepAlive/2, append(do, smsc.Bound{}))
 }
 
 // answer answers a submit, or what else is done or refused.
@@ -508,6 +547,7 @@ func (s *server) onNack(number uint8, do []smsc.Effect) []smsc.Effect {
 }
 
 func (s *server) onGarbled(err error, do []smsc.Effect) []smsc.Effect {
+	s.heard = true
 	var bad *smsc.SyntaxError
 	if !errors.As(err, &bad) || bad.Fatal {
 		return s.close(fmt.Errorf("cimd2: cannot read on: %w", err), do)
@@ -537,10 +577,22 @@ func (s *server) due(timer string, do []smsc.Effect) []smsc.Effect {
 			return s.close(fmt.Errorf("cimd2: nothing heard for %v", s.cfg.InactivityTimeout), do)
 		}
 		return s.timers.set(idleTimer, s.cfg.InactivityTimeout/2, do)
+	case aliveTimer: // twice within KeepAlive, so that silence is noticed in time
+		if !s.heard && s.state == bound && len(s.out.open) == 0 {
+			number := s.out.next
+			do = s.timers.setResponse(number, s.cfg.ResponseTimeout, s.ask(Alive, do))
+		}
+		s.heard = false
+		return s.timers.set(aliveTimer, s.cfg.KeepAlive/2, do)
+	case logoutTimer:
+		return s.close(nil, do)
 	}
 	// No answer to a deliver is how an ESME says "not now": the session stays.
 	for i, r := range s.out.open {
 		if responseTimers[r.number] == timer {
+			if !r.delivers() {
+				return s.close(fmt.Errorf("cimd2: no response to the %v within %v", r.operation, s.cfg.ResponseTimeout), do)
+			}
 			s.out.open = slices.Delete(s.out.open, i, i+1)
 			return append(do, smsc.DeliverAnswered{Ref: r.ref, Temporary: true})
 		}
@@ -550,7 +602,9 @@ func (s *server) due(timer string, do []smsc.Effect) []smsc.Effect {
 
 func (s *server) abandon(do []smsc.Effect) []smsc.Effect {
 	for _, r := range s.out.open {
-		do = append(do, smsc.DeliverAnswered{Ref: r.ref, Temporary: true})
+		if r.delivers() {
+			do = append(do, smsc.DeliverAnswered{Ref: r.ref, Temporary: true})
+		}
 	}
 	s.out.open, s.in = nil, inbox{}
 	return do

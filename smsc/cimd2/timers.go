@@ -14,6 +14,7 @@ const (
 	idleTimer   = "idle"
 	logoutTimer = "logout"
 	pollTimer   = "poll"
+	aliveTimer  = "alive"
 )
 
 var responseTimers = func() (names [256]string) {
@@ -36,7 +37,7 @@ var stopResponse = func() (effects [256]smsc.Effect) {
 // timers holds which of each name is the latest; 0: none runs.
 type timers struct {
 	seq       uint64
-	latest    [4]uint64
+	latest    [5]uint64
 	responses [256]uint64
 	effects   smsc.Effects
 }
@@ -51,6 +52,8 @@ func (t *timers) of(name string) *uint64 {
 		return &t.latest[2]
 	case pollTimer:
 		return &t.latest[3]
+	case aliveTimer:
+		return &t.latest[4]
 	}
 	n, _ := responseNumber(name)
 	return &t.responses[n]
@@ -109,7 +112,7 @@ func (t *timers) runs(name string) bool { return *t.of(name) != 0 }
 
 // due reports whether timer is the latest of its name, and forgets it.
 func (t *timers) due(timer smsc.Timer) bool {
-	if _, ok := responseNumber(timer.Name); !ok && !slices.Contains([]string{loginTimer, idleTimer, logoutTimer, pollTimer}, timer.Name) {
+	if _, ok := responseNumber(timer.Name); !ok && !slices.Contains([]string{loginTimer, idleTimer, logoutTimer, pollTimer, aliveTimer}, timer.Name) {
 		return false // none of ours
 	}
 	latest := t.of(timer.Name)

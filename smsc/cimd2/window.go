@@ -26,6 +26,11 @@ type request struct {
 // asksTime: it is the machine's own question for the SMSC's time.
 func (r *request) asksTime() bool { return r.operation == Get && !r.asked }
 
+// delivers: it is what an SMSC's user sent.
+func (r *request) delivers() bool {
+	return r.operation == Deliver || r.operation == DeliverStatusReport
+}
+
 // maxNacks in a row end the session: the other side will never take it.
 const maxNacks = 3
 
