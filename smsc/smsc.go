@@ -196,8 +196,9 @@ type (
 		Now  time.Time
 	}
 	// Request asks to send a request in the protocol's own type that has no
-	// neutral form: an enquiry, a cancellation (CIMD2). Only when Ready() > 0. Ref,
-	// of one space with Submit's, comes back in Responded.
+	// neutral form: an enquiry, a cancellation; SMPP: a query_sm, cancel_sm, replace_sm,
+	// submit_multi or data_sm. Its number is the machine's to give. Only when Ready() > 0.
+	// Ref, of one space with Submit's, comes back in Responded.
 	Request struct {
 		Ref    uint64
 		Packet any

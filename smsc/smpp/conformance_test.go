@@ -33,12 +33,12 @@ var pduRows = []struct {
 	{[]CommandID{CommandUnbind, CommandUnbind | Response}, "both", "both", "TestLogoutWaitsForWhatIsOpen TestUnbindFromTheSMSC TestUnbindUnanswered TestServerUnbindWaitsForItsSubmits"},
 	{[]CommandID{CommandGenericNack}, "both", "both", "TestGenericNack TestMalformedReactions TestServerDelivers"},
 	{[]CommandID{CommandSubmitSM, CommandSubmitSM | Response}, "sends, receives the response", "receives, sends the response", "TestStopAndWait TestSubmitSaysWhatThePartSays TestServerAnswersSubmits TestServerReadsASubmit"},
-	{[]CommandID{CommandSubmitMulti, CommandSubmitMulti | Response}, "codec", "receives, sends the response", "TestServerSubmitMulti"},
+	{[]CommandID{CommandSubmitMulti, CommandSubmitMulti | Response}, "sends when asked to, receives the response", "receives, sends the response", "TestServerSubmitMulti TestRequests"},
 	{[]CommandID{CommandDeliverSM, CommandDeliverSM | Response}, "receives, sends the response", "sends, receives the response", "TestDeliveries TestServerDelivers"},
-	{[]CommandID{CommandDataSM, CommandDataSM | Response}, "receives, sends the response", "receives, sends the response", "TestDeliveries TestServerAnswersSubmits"},
-	{[]CommandID{CommandQuerySM, CommandQuerySM | Response}, "codec", "receives, sends the response", "TestServerQuery"},
-	{[]CommandID{CommandCancelSM, CommandCancelSM | Response}, "codec", "receives, sends the response", "TestServerCancel"},
-	{[]CommandID{CommandReplaceSM, CommandReplaceSM | Response}, "codec", "receives, sends the response", "TestServerReplace"},
+	{[]CommandID{CommandDataSM, CommandDataSM | Response}, "receives, sends the response; sends when asked to", "receives, sends the response", "TestDeliveries TestServerAnswersSubmits TestRequests"},
+	{[]CommandID{CommandQuerySM, CommandQuerySM | Response}, "sends when asked to, receives the response", "receives, sends the response", "TestServerQuery TestRequests"},
+	{[]CommandID{CommandCancelSM, CommandCancelSM | Response}, "sends when asked to, receives the response", "receives, sends the response", "TestServerCancel TestRequests"},
+	{[]CommandID{CommandReplaceSM, CommandReplaceSM | Response}, "sends when asked to, receives the response", "receives, sends the response", "TestServerReplace TestRequests"},
 	{[]CommandID{CommandEnquireLink, CommandEnquireLink | Response}, "both", "both", "TestEnquireLink TestServerProbes"},
 	{[]CommandID{CommandAlertNotification}, "receives, and ignores", "sends", "TestDeliveries TestServerAlert"},
 }
@@ -114,8 +114,9 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 	{"Any sequence_number of the peer's is echoed, 0 and above 0x7FFFFFFF too", "yes", "yes", "TestEnquireLink TestMalformedReactions"},
 	{"Our sequence numbers: from 1, wrap after 0x7FFFFFFF, skip those that are open", "yes", "yes", "TestSequenceNumbersWrapAndSkipOpenOnes"},
 	{"Responses in any order; late, double and unasked ones ignored", "yes", "yes", "TestWindowIsAnsweredInAnyOrder TestStopAndWait TestServerDelivers"},
-	{"Response of another kind than the request: ignored", "yes", "yes", "TestStopAndWait"},
+	{"Response of another kind than the request: ignored", "yes", "yes", "TestStopAndWait TestRequests"},
 	{"No response in time: outcome unknown, session closed", "yes", "redelivered later", "TestWindowIsAnsweredInAnyOrder TestServerDelivers"},
+	{"Requests of the ESME's user (query_sm, cancel_sm, replace_sm, submit_multi, data_sm): numbered and within the window; one response or error for each", "yes", "–", "TestRequests TestESMEInAnyOrder FuzzESME"},
 	{"Exactly one outcome for each submit, whatever happens", "yes", "one for each deliver_sm", "TestESMEInAnyOrder TestServerInAnyOrder FuzzESME FuzzServer"},
 	{"generic_nack to a request: its outcome", "yes", "yes", "TestGenericNack TestServerDelivers"},
 	{"generic_nack with sequence 0: the line is probed", "yes", "ignored", "TestGenericNack"},
@@ -252,7 +253,7 @@ Net::SMPP and jsmpp), TestEveryTruncationIsAnError, FuzzDecode.
 ## Not supported, or otherwise than the specification has it
 
 * broadcast_sm and the other operations that v5.0 added: generic_nack RINVCMDID.
-* As an ESME no query_sm, cancel_sm, replace_sm, submit_multi or data_sm is sent: the session has no use for them.
+* As an ESME query_sm, cancel_sm, replace_sm, submit_multi and data_sm are sent by the machine when its user asks; the edge's session has no use for them.
 * Predefined messages (sm_default_msg_id): refused with RINVDFTMSGID.
 * data_sm of an ESME that is bound as a receiver: refused with RINVBNDSTS.
 * deliver_sm on a session that is bound as a transmitter: accepted, because refusing it would lose it.

@@ -99,7 +99,7 @@ func (w *world) one(s *script) uint64 {
 const fuzzSteps = 200
 
 // FuzzESME: whatever happens in whatever order, each submit has exactly one
-// outcome, what is written can be read, and what the machine holds is bounded.
+// outcome and each request one response, what is written can be read, and what the machine holds is bounded.
 func FuzzESME(f *testing.F) {
 	f.Add([]byte{0, 3, 2, 0, 0, 7, 2, 0, 1, 4, 3, 1, 0, 2, 0, 1, 3, 1, 4})
 	f.Add([]byte{2, 1, 2, 0, 0, 4, 1, 9, 3, 2, 0, 1, 1})
@@ -117,7 +117,14 @@ func FuzzESME(f *testing.F) {
 				break
 			}
 			var ev smsc.Event
-			switch s.next() % 6 {
+			switch s.next() % 7 {
+			case 6:
+				if p := newPDU(of(s, fuzzCommands...)); p != nil {
+					ref++
+					w.ask(t, m, ref, p)
+					bounded(t, &m.(*machine).side, cfg.Window)
+				}
+				continue
 			case 0, 1:
 				ref++
 				ready := m.Ready()

@@ -113,6 +113,15 @@ func line(t testing.TB, e smsc.Effect) string {
 			return "close, retry " + retry
 		}
 		return fmt.Sprintf("close, retry %s: %v", retry, e.Err)
+	case smsc.Responded:
+		if (e.Packet == nil) == (e.Err == nil) {
+			t.Fatalf("%+v", e)
+		}
+		if e.Err != nil {
+			return fmt.Sprintf("responded %d %v", e.Ref, e.Err)
+		}
+		p := e.Packet.(PDU)
+		return strings.TrimSpace(fmt.Sprintf("responded %d %v %d %v", e.Ref, p.Command(), p.Head().Sequence, p.Head().Status))
 	case smsc.Bound:
 		return "bound"
 	case smsc.LoginReceived:

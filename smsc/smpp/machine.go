@@ -2,6 +2,7 @@ package smpp
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,12 +44,15 @@ type machine struct {
 func NewMachine(cfg smsc.Config) smsc.Machine {
 	cfg.LoginTimeout = orDefault(cfg.LoginTimeout, 30*time.Second)
 	m := &machine{cfg: cfg, quirks: cfg.Quirks}
-	m.side = newSide(cfg.Window, cfg.ResponseTimeout, cfg.LogoutTimeout, func(ref uint64, why error) smsc.Effect {
+	m.side = newSide(cfg.Window, cfg.ResponseTimeout, cfg.LogoutTimeout, func(r ours, why error) smsc.Effect {
+		if r.command != CommandSubmitSM {
+			return smsc.Responded{Ref: r.ref, Err: fmt.Errorf("smpp: no answer to %v: %w", r.command, cmp.Or(why, errEnded))}
+		}
 		o := smsc.Outcome{Fate: smsc.Unknown, Text: "the session ended before the answer"}
 		if why != nil {
 			o.Text = why.Error()
 		}
-		return m.effects.Answered(ref, o)
+		return m.effects.Answered(r.ref, o)
 	})
 	m.keepAlive, m.noUnbindResp = cfg.KeepAlive, cfg.Quirks.NoLogoutAnswer
 	return m
@@ -76,12 +80,14 @@ func (m *machine) Handle(ev smsc.Event, do []smsc.Effect) []smsc.Effect {
 	case smsc.Garbled:
 		var answer PDU
 		if do, answer = m.garbled(do, ev.Err); answer != nil {
-			do = m.received(do, answer)
+			do = m.received(do, answer, ev.Err)
 		}
 	case *smsc.Submit:
 		do = m.submit(do, ev)
 	case smsc.Submit:
 		do = m.submit(do, &ev)
+	case smsc.Request:
+		do = m.ask(do, ev)
 	case smsc.Accept:
 		do = m.answer(do, ev.Ref, OK)
 	case smsc.Refuse:
@@ -151,7 +157,7 @@ func (m *machine) sendBind(do []smsc.Effect, mode string) []smsc.Effect {
 func (m *machine) submit(do []smsc.Effect, ev *smsc.Submit) []smsc.Effect {
 	if m.Ready() == 0 {
 		return append(do, m.effects.Answered(ev.Ref, smsc.Outcome{
-			Fate: smsc.BadSession, Text: fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.Size()),
+			Fate: smsc.BadSession, Text: m.notReady(),
 		}))
 	}
 	var p SubmitSM
@@ -172,20 +178,58 @@ func (m *machine) submit(do []smsc.Effect, ev *smsc.Submit) []smsc.Effect {
 	return do
 }
 
-func (m *machine) came(do []smsc.Effect, packet any) []smsc.Effect {
-	if p, ok := packet.(PDU); ok {
-		do = m.received(do, p)
+var errEnded = errors.New("the session ended")
+
+// ask sends a request that has no neutral form. A status of its answer says nothing
+// of the session, but one that throttles is heeded.
+func (m *machine) ask(do []smsc.Effect, ev smsc.Request) []smsc.Effect {
+	var tlvs TLVs
+	var err error
+	p, ok := ev.Packet.(PDU)
+	switch p := p.(type) {
+	case *QuerySM, *CancelSM, *ReplaceSM:
+	case *SubmitMulti:
+		tlvs = p.TLVs
+	case *DataSM:
+		tlvs = p.TLVs
+	default:
+		ok = false
+	}
+	switch {
+	case !ok:
+		err = fmt.Errorf("smpp: %T cannot be asked: give a *QuerySM, *CancelSM, *ReplaceSM, *SubmitMulti or *DataSM", ev.Packet)
+	case m.Ready() == 0:
+		err = errors.New("smpp: " + m.notReady())
+	case m.quirks.NoTLVs && len(tlvs) > 0:
+		err = errors.New("smpp: the request has optional parameters, and the SMSC takes none")
+	default:
+		do, err = m.side.ask(do, p, ev.Ref)
+	}
+	if err != nil {
+		do = append(do, smsc.Responded{Ref: ev.Ref, Err: err})
 	}
 	return do
 }
 
-func (m *machine) received(do []smsc.Effect, p PDU) []smsc.Effect {
+func (m *machine) notReady() string {
+	return fmt.Sprintf("not sent: session is %s, %d of window %d unanswered", m.State(), len(m.open), m.window.Size())
+}
+
+func (m *machine) came(do []smsc.Effect, packet any) []smsc.Effect {
+	if p, ok := packet.(PDU); ok {
+		do = m.received(do, p, nil)
+	}
+	return do
+}
+
+// received takes a PDU; fault is why its body could not be read, nil: it could.
+func (m *machine) received(do []smsc.Effect, p PDU, fault error) []smsc.Effect {
 	if m.state == stateClosed {
 		return do
 	}
 	m.heard = true
 	if p.Command().IsResponse() {
-		do = m.responded(do, p)
+		do = m.responded(do, p, fault)
 	} else {
 		do = m.requested(do, p)
 	}
@@ -194,7 +238,7 @@ func (m *machine) received(do []smsc.Effect, p PDU) []smsc.Effect {
 
 // responded takes a response. One that matches no request of ours, by number
 // and kind, is late, double or wrong, and ignored.
-func (m *machine) responded(do []smsc.Effect, p PDU) []smsc.Effect {
+func (m *machine) responded(do []smsc.Effect, p PDU, fault error) []smsc.Effect {
 	h := *p.Head()
 	nack := p.Command() == CommandGenericNack
 	if nack && h.Status == OK { // refused without saying why
@@ -215,7 +259,9 @@ func (m *machine) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 			return m.close(do, nil, smsc.RetryNot)
 		}
 	case *SubmitSMResp:
-		return m.submitAnswered(do, h, p.MessageID)
+		return m.requestAnswered(do, p, h, p.MessageID, fault)
+	case *QuerySMResp, *CancelSMResp, *ReplaceSMResp, *SubmitMultiResp, *DataSMResp:
+		return m.requestAnswered(do, p, h, "", fault)
 	case *GenericNack:
 		switch {
 		case m.state == stateBinding && h.Sequence == m.bind:
@@ -227,7 +273,7 @@ func (m *machine) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 			return m.probe(do)
 		}
 		do = m.alive(do, h.Sequence)
-		return m.submitAnswered(do, h, "")
+		return m.requestAnswered(do, p, h, "", fault)
 	}
 	return do
 }
@@ -260,8 +306,9 @@ func (e *Refused) Error() string {
 	return s
 }
 
-func (m *machine) submitAnswered(do []smsc.Effect, h Header, id string) []smsc.Effect {
-	do, r, ok := m.answered(do, h.Sequence)
+// requestAnswered takes the answer p to a request of the window, whose header is h.
+func (m *machine) requestAnswered(do []smsc.Effect, p PDU, h Header, id string, fault error) []smsc.Effect {
+	do, r, ok := m.answered(do, p)
 	if !ok {
 		return do
 	}
@@ -270,6 +317,12 @@ func (m *machine) submitAnswered(do []smsc.Effect, h Header, id string) []smsc.E
 		o.Fate, o.Class = fate, smsc.CodeKnown
 	}
 	m.window.Answered(o.Fate, len(m.open))
+	switch {
+	case r.command != CommandSubmitSM && fault != nil:
+		return append(do, smsc.Responded{Ref: r.ref, Err: fmt.Errorf("smpp: the answer to %v: %w", r.command, fault)})
+	case r.command != CommandSubmitSM:
+		return append(do, smsc.Responded{Ref: r.ref, Packet: p})
+	}
 	do = append(do, m.effects.Answered(r.ref, o))
 	if o.Fate == smsc.BadSession {
 		return m.close(do, fmt.Errorf("smpp: the SMSC has lost the session: submit_sm answered with %v", h.Status), smsc.RetrySoon)

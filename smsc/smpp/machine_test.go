@@ -2,6 +2,7 @@ package smpp
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -237,6 +238,83 @@ func TestGarbledResponseStillAnswers(t *testing.T) {
 	s.on(smsc.Garbled{Err: err}, "answered 1 accepted a1")
 	_, err = Decode(unhex(t, "000000120000000500000000000000220000"))
 	s.on(smsc.Garbled{Err: err}, "deliver_sm_resp 34 ESME_RINVCMDLEN (0x02)")
+}
+
+// What else an ESME may ask, in the protocol's own types.
+func TestRequests(t *testing.T) {
+	query := &QuerySM{Header: Header{Status: RSYSERR, Sequence: 99}, MessageID: "17"} // its header is not the caller's
+	s := bound(t, config())
+	s.on(smsc.Request{Ref: 1, Packet: query}, "query_sm 2", "timer response 2 10s")
+	s.on(smsc.Request{Ref: 2, Packet: query}, "responded 2 smpp: not sent: session is bound, 1 of window 1 unanswered")
+	s.on(submit(3, "a"), "answered 3 bad_session")
+	s.got(submitResp(2, OK, "17")) // another kind
+	s.got(&CancelSMResp{Header{Sequence: 2}})
+	do := s.m.Handle(smsc.Received{Packet: &QuerySMResp{Header: Header{Sequence: 2}, MessageID: "17", MessageState: StateDelivered}}, nil)
+	if p, ok := do[0].(smsc.Responded).Packet.(*QuerySMResp); !ok || len(do) != 1 || p.MessageID != "17" || p.MessageState != StateDelivered {
+		t.Errorf("%+v", do)
+	}
+	if query.Header != (Header{Status: RSYSERR, Sequence: 99}) {
+		t.Errorf("the caller's PDU has become %+v", query)
+	}
+	multi := &SubmitMulti{Destinations: []Destination{{Addr: "1"}}, TLVs: TLVs{{TagMoreMessagesToSend, []byte{1}}}}
+	for i, c := range []struct {
+		request, response PDU
+	}{
+		{&CancelSM{MessageID: "17"}, &CancelSMResp{Header{Status: RCANCELFAIL}}},
+		{&ReplaceSM{MessageID: "17"}, &ReplaceSMResp{}},
+		{multi, &SubmitMultiResp{MessageID: "18"}},
+		{&DataSM{DestinationAddr: "1"}, &DataSMResp{MessageID: "19"}},
+		{query, &GenericNack{Header{Status: RINVCMDID}}},
+		{query, &QuerySMResp{Header: Header{Status: RINVBNDSTS}}}, // the session goes on
+	} {
+		n := uint32(i + 3)
+		s.on(smsc.Request{Ref: 4, Packet: c.request}, fmt.Sprintf("%v %d", c.request.Command(), n), fmt.Sprintf("timer response %d 10s", n))
+		c.response.Head().Sequence = n
+		s.got(c.response, fmt.Sprintf("responded 4 %v %d %v", c.response.Command(), n, c.response.Head().Status))
+	}
+	s.state("bound")
+
+	const why = " cannot be asked: give a *QuerySM, *CancelSM, *ReplaceSM, *SubmitMulti or *DataSM"
+	s.on(smsc.Request{Ref: 5, Packet: "x"}, "responded 5 smpp: string"+why)
+	s.on(smsc.Request{Ref: 5}, "responded 5 smpp: <nil>"+why)
+	s.on(smsc.Request{Ref: 5, Packet: &Unbind{}}, "responded 5 smpp: *smpp.Unbind"+why)
+	s.on(smsc.Request{Ref: 5, Packet: &DeliverSM{}}, "responded 5 smpp: *smpp.DeliverSM"+why)
+	s.on(smsc.Request{Ref: 5, Packet: &QuerySM{MessageID: "a\x00b"}}, "responded 5 smpp: query_sm: message_id contains a NUL")
+	s.on(smsc.Request{Ref: 6, Packet: query}, "query_sm 9", "timer response 9 10s") // none of them took a number
+	broken := &smsc.SyntaxError{Protocol: "smpp", Offset: -1, Reason: "short", Packet: &Malformed{
+		Command: CommandQuerySM | Response, PDU: &QuerySMResp{Header: Header{Sequence: 9}},
+	}}
+	s.on(smsc.Garbled{Err: broken}, "responded 6 smpp: the answer to query_sm: smpp: short")
+	s.on(smsc.Request{Ref: 7, Packet: query}, "query_sm 10", "timer response 10 10s")
+	s.on(smsc.Logout{}, "timer logout 10s") // it is waited for
+	s.due("response 10", "responded 7 smpp: no answer to query_sm: smpp: no response within 10s to request 10", "stop logout", "stop probe",
+		"close, retry not: smpp: no response within 10s to request 10")
+	s.on(smsc.Request{Ref: 8, Packet: query}, "responded 8 smpp: not sent: session is closed, 0 of window 1 unanswered")
+
+	cfg := quirky(smsc.Quirks{NoTLVs: true})
+	cfg.Window = 2
+	s = bound(t, cfg)
+	s.on(smsc.Request{Ref: 1, Packet: multi}, "responded 1 smpp: the request has optional parameters, and the SMSC takes none")
+	s.on(smsc.Request{Ref: 2, Packet: query}, "query_sm 2", "timer response 2 10s")
+	s.on(submit(3, "a"), `submit_sm 3 "a"`, "timer response 3 10s")
+	if n := s.m.(smsc.Machine).Ready(); n != 0 {
+		t.Errorf("ready %d", n)
+	}
+	s.got(&QuerySMResp{Header: Header{Sequence: 2, Status: RTHROTTLED}}, "responded 2 query_sm_resp 2 ESME_RTHROTTLED (0x58)")
+	s.got(submitResp(3, OK, "a1"), "answered 3 accepted a1")
+	if n := s.m.(smsc.Machine).Ready(); n != 1 { // the window is halved
+		t.Errorf("ready %d", n)
+	}
+	s.on(smsc.Request{Ref: 4, Packet: query}, "query_sm 4", "timer response 4 10s")
+	s.on(smsc.Disconnected{}, "responded 4 smpp: no answer to query_sm: the session ended", "stop probe")
+
+	cfg = config()
+	cfg.Mode = "receiver"
+	s = tell(t, NewMachine(cfg))
+	s.on(smsc.Request{Ref: 1, Packet: query}, "responded 1 smpp: not sent: session is closed, 0 of window 1 unanswered")
+	s.on(smsc.Connected{}, "bind_receiver 1", "timer login 5s")
+	s.got(&BindReceiverResp{Header: Header{Sequence: 1}}, "stop login", "timer probe 15s", "bound")
+	s.on(smsc.Request{Ref: 2, Packet: query}, "responded 2 smpp: not sent: session is bound, 0 of window 1 unanswered")
 }
 
 func TestLogoutWaitsForWhatIsOpen(t *testing.T) {

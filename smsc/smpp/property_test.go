@@ -128,6 +128,11 @@ func (w *world) check(t rapid.TB, do []smsc.Effect) {
 			}
 		case smsc.Answered:
 			answered(e.Ref)
+		case smsc.Responded:
+			if (e.Packet == nil) == (e.Err == nil) {
+				t.Fatalf("%+v", e)
+			}
+			answered(e.Ref)
 		case smsc.DeliverAnswered:
 			answered(e.Ref)
 		case smsc.Delivered:
@@ -156,6 +161,25 @@ func (w *world) check(t rapid.TB, do []smsc.Effect) {
 			}
 		}
 	}
+}
+
+// ask asks for p: what an ESME has not to ask, or not now, is answered at once.
+func (w *world) ask(t rapid.TB, m smsc.Machine, ref uint64, p PDU) {
+	w.open[ref] = true
+	may, before := m.Ready() > 0, *p.Head()
+	switch p.(type) {
+	case *QuerySM, *CancelSM, *ReplaceSM, *SubmitMulti, *DataSM:
+	default:
+		may = false
+	}
+	do := m.Handle(smsc.Request{Ref: ref, Packet: p}, nil)
+	if r, at := do[0].(smsc.Responded); !may && (len(do) != 1 || !at || r.Ref != ref || r.Err == nil) || at && len(do) > 1 || *p.Head() != before {
+		t.Fatalf("may be asked: %v, %+v", may, do)
+	} else if at && w.closed { // the one effect allowed
+		delete(w.open, ref)
+		return
+	}
+	w.check(t, do)
 }
 
 func bounded(t rapid.TB, s *side, limit int) {
@@ -198,8 +222,8 @@ func (w *world) anyTaken(t *rapid.T) uint64 {
 
 func TestESMEInAnyOrder(t *testing.T) { rapid.Check(t, esmeInAnyOrder) }
 
-// esmeInAnyOrder: whatever happens, each submit has one outcome, and what the
-// machine holds stays within bounds.
+// esmeInAnyOrder: whatever happens, each submit has one outcome and each request one
+// response, and what the machine holds stays within bounds.
 func esmeInAnyOrder(t *rapid.T) {
 	cfg := quirky(anyQuirks(t))
 	cfg.Mode = rapid.SampledFrom([]string{"transceiver", "transmitter", "receiver"}).Draw(t, "mode")
@@ -212,7 +236,11 @@ func esmeInAnyOrder(t *rapid.T) {
 	}
 	for ref := uint64(1); ref <= 40; ref++ {
 		var ev smsc.Event
-		switch rapid.IntRange(0, 4).Draw(t, "kind") {
+		switch rapid.IntRange(0, 5).Draw(t, "kind") {
+		case 5:
+			w.ask(t, m, ref, anyPDU(t))
+			bounded(t, &m.(*machine).side, cfg.Window)
+			continue
 		case 0, 1:
 			p := part("x")
 			if rapid.IntRange(0, 9).Draw(t, "unencodable") == 0 {
@@ -235,7 +263,10 @@ func esmeInAnyOrder(t *rapid.T) {
 		case 3:
 			ev = w.anyEvent(t)
 		case 4:
-			ev = smsc.Received{Packet: submitResp(rapid.Uint32Range(1, 6).Draw(t, "answer"), OK, "id")}
+			answer := rapid.Uint32Range(1, 6).Draw(t, "answer")
+			ev = smsc.Received{Packet: rapid.SampledFrom([]PDU{
+				submitResp(answer, OK, "id"), &QuerySMResp{Header: Header{Sequence: answer}}, &SubmitMultiResp{Header: Header{Sequence: answer}},
+			}).Draw(t, "response")}
 		}
 		w.check(t, m.Handle(ev, nil))
 		bounded(t, &m.(*machine).side, cfg.Window)

@@ -35,7 +35,7 @@ func NewServer(cfg smsc.ServerConfig) smsc.ServerMachine {
 		cfg.SubmitWindow = maxTaken
 	}
 	m := &server{cfg: cfg, multis: map[uint64]multi{}, parts: map[uint64]multiPart{}, side: newSide(cfg.Window, cfg.ResponseTimeout, cfg.ResponseTimeout,
-		func(ref uint64, _ error) smsc.Effect { return smsc.DeliverAnswered{Ref: ref, Temporary: true} })}
+		func(r ours, _ error) smsc.Effect { return smsc.DeliverAnswered{Ref: r.ref, Temporary: true} })}
 	m.keepAlive = cfg.KeepAlive
 	return m
 }
@@ -289,7 +289,7 @@ func (m *server) responded(do []smsc.Effect, p PDU) []smsc.Effect {
 		return m.alive(do, h.Sequence)
 	case *DeliverSMResp, *GenericNack:
 		do = m.alive(do, h.Sequence) // a nack will do: somebody is there
-		do, r, ok := m.answered(do, h.Sequence)
+		do, r, ok := m.answered(do, p)
 		if !ok {
 			return do
 		}

@@ -48,6 +48,7 @@ type request struct {
 
 // ours is a request of ours that is unanswered.
 type ours struct {
+	command  CommandID
 	sequence uint32
 	ref      uint64
 	timer    smsc.Timer // of its response
@@ -61,11 +62,11 @@ type side struct {
 	responseTimeout time.Duration // of each in open
 	keepAlive       time.Duration // the longest silence of the peer; 0: unlimited
 	logoutTimeout   time.Duration
-	lost            func(ref uint64, why error) smsc.Effect // an open request that will not be answered
+	lost            func(r ours, why error) smsc.Effect // an open request that will not be answered
 
 	sequence uint32    // of our last request
 	places   []string  // free timer names
-	open     []ours    // our submit_sm or deliver_sm, unanswered, as they went out
+	open     []ours    // our requests of the window, unanswered, as they went out
 	taken    []request // theirs, ascending by the Ref under which our user knows them
 	lastRef  uint64
 	heard    bool   // something has come since watch
@@ -84,7 +85,7 @@ type side struct {
 	effects smsc.Effects
 }
 
-func newSide(window int, response, logout time.Duration, lost func(uint64, error) smsc.Effect) side {
+func newSide(window int, response, logout time.Duration, lost func(ours, error) smsc.Effect) side {
 	return side{
 		window: smsc.NewWindow(window), responseTimeout: orDefault(response, 30*time.Second),
 		logoutTimeout: orDefault(logout, 5*time.Second), lost: lost,
@@ -159,21 +160,36 @@ func (s *side) request(do []smsc.Effect, c CommandID, p *SubmitSM, ref uint64) (
 	before := s.sequence
 	p.Sequence = s.next()
 	b, err := appendSM(s.space(), c, p)
+	return s.sent(do, b, err, c, ref, before)
+}
+
+// ask is request for another PDU. What its header says does not count.
+func (s *side) ask(do []smsc.Effect, p PDU, ref uint64) ([]smsc.Effect, error) {
+	before, c, space := s.sequence, p.Command(), s.space()
+	w := begin(space, c, &Header{Sequence: s.next()})
+	w.walk(p)
+	b, err := w.end(space, c, OK)
+	return s.sent(do, b, err, c, ref, before)
+}
+
+// sent puts a request among those that are open, or takes its number back: before
+// is the one before it.
+func (s *side) sent(do []smsc.Effect, b []byte, err error, c CommandID, ref uint64, before uint32) ([]smsc.Effect, error) {
 	do, err = s.written(do, b, err)
 	if err != nil {
 		s.sequence = before
 		return do, err
 	}
 	s.timerSeq++
-	r := ours{s.sequence, ref, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
+	r := ours{c, s.sequence, ref, smsc.Timer{Name: s.place(), Seq: s.timerSeq}}
 	s.open = append(s.open, r)
 	return append(do, s.effects.SetTimer(r.timer, s.responseTimeout)), nil
 }
 
-// answered closes the open request with this number.
-func (s *side) answered(do []smsc.Effect, sequence uint32) (_ []smsc.Effect, r ours, ok bool) {
-	i := s.openAt(sequence)
-	if i < 0 {
+// answered closes the open request that p answers, by number and kind.
+func (s *side) answered(do []smsc.Effect, p PDU) (_ []smsc.Effect, r ours, ok bool) {
+	i, c := s.openAt(p.Head().Sequence), p.Command()
+	if i < 0 || c != CommandGenericNack && c != s.open[i].command|Response {
 		return do, ours{}, false
 	}
 	r = s.open[i]
@@ -309,7 +325,7 @@ func (s *side) openWith(t smsc.Timer) int {
 func (s *side) end(do []smsc.Effect, why error) []smsc.Effect {
 	s.state = stateClosed
 	for _, r := range s.open {
-		do = append(do, s.lost(r.ref, why))
+		do = append(do, s.lost(r, why))
 	}
 	names := make([]string, 0, len(s.timers)+len(s.open))
 	for _, r := range s.open {
