@@ -139,6 +139,7 @@ type (
 		Receipt         Receipt
 		Part            Part // the one submitted: for its addresses and the start of its text
 		Submitted, Done time.Time
+		Reference       *uint16 // the Submission's
 	}
 	// WaitingResult answers DeliveryRequested: how many messages wait.
 	WaitingResult struct {
@@ -224,9 +225,11 @@ type Submission struct {
 	Wanted   Wanted // the receipts; Part.Report says whether any
 	Service  string // SMPP: service_type
 	Replace  bool   // SMPP: take the place of a waiting message with equal From, To and Service
-	NoCancel bool   // CIMD2: it was not submitted as one that can be cancelled
-	Packet   any    // the request, in the protocol's own type: for what is not translated here
-	First    uint64 // SMPP: one of several destinations of one submit_multi, whose first had this Ref: give it the same ID. 0: no
+	// Reference is SMPP's user_message_reference, which comes back in the receipts; nil: none.
+	Reference *uint16
+	NoCancel  bool   // CIMD2: it was not submitted as one that can be cancelled
+	Packet    any    // the request, in the protocol's own type: for what is not translated here
+	First     uint64 // SMPP: one of several destinations of one submit_multi, whose first had this Ref: give it the same ID. 0: no
 }
 
 func (LoginReceived) effect()     {}

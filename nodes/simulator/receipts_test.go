@@ -145,6 +145,25 @@ func TestReceiptForms(t *testing.T) {
 	}
 }
 
+// A message's user_message_reference is in each of its receipts.
+func TestReceiptHasTheReference(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Receipts: Receipts{Before: "enroute"}})
+	l := raw(t, s, smpp.Protocol)
+	l.login("ringway")
+	p := submitSM(2)
+	p.TLVs.AddUint16(smpp.TagUserMessageReference, 0xBEEF)
+	l.send(p)
+	next[*smpp.SubmitSMResp](l)
+	for range 2 {
+		d := next[*smpp.DeliverSM](l)
+		if v, ok := d.TLVs.Uint16(smpp.TagUserMessageReference); !ok || v != 0xBEEF {
+			t.Errorf("%+v", d.TLVs)
+		}
+		l.send(&smpp.DeliverSMResp{Header: smpp.Header{Sequence: d.Sequence}})
+	}
+}
+
 func TestStatusReportWithoutParameters(t *testing.T) {
 	s := start(t, Config{Receipts: Receipts{Omit: []string{"062", "063"}}})
 	l := raw(t, s, cimd2.Protocol)

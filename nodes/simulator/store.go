@@ -287,7 +287,7 @@ func (st *store) report(m *submitted, state smsc.ReceiptState, code string, now 
 	part := m.Part
 	part.Data = bytes.Clone(part.Data[:min(len(part.Data), 20)]) // a receipt has no more of it
 	receipt := smsc.ServerReport{
-		Receipt: smsc.Receipt{ID: m.id, State: state, Code: code}, Part: part, Submitted: m.at, Done: now,
+		Receipt: smsc.Receipt{ID: m.id, State: state, Code: code}, Part: part, Submitted: m.at, Done: now, Reference: m.Reference,
 	}
 	all := []smsc.ServerReport{receipt}
 	if before := st.receipt.Before; before != "" && state.Final() {

@@ -87,6 +87,7 @@ var tlvRows = map[Tag]struct{ esme, smsc, tests string }{
 	TagReceiptedMessageID:   {"reads, with and without NUL; before the text", "sends in receipts", "TestReceiptVariants TestReceiptCrossesTheWire"},
 	TagMessageState:         {"reads; before the text", "sends in receipts", "TestReceiptVariants TestReceiptCrossesTheWire"},
 	TagNetworkErrorCode:     {"reads; before the text", "sends in receipts", "TestReceiptVariants TestReceiptCrossesTheWire"},
+	TagUserMessageReference: {"kept", "reads; sends it in the receipts", "TestReceiptHasTheReference"},
 	TagSarMsgRefNum:         {"reads as a header; sends with LongTexts sar", "reads as a header", "TestSarBecomesAHeader TestQuirkLongTexts"},
 	TagSarTotalSegments:     {"reads as a header; sends with LongTexts sar", "reads as a header", "TestSarBecomesAHeader TestQuirkLongTexts"},
 	TagSarSegmentSeqnum:     {"reads as a header; sends with LongTexts sar", "reads as a header", "TestSarBecomesAHeader TestQuirkLongTexts"},

@@ -95,6 +95,10 @@ func (p *SubmitSM) received(e *smsc.Submission) (bad Status) {
 	}
 	e.Part, bad = p.part(&smsc.Quirks{})
 	e.Wanted, e.Service, e.Replace = wanted(p.RegisteredDelivery), p.ServiceType, p.ReplaceIfPresentFlag == 1
+	if v, ok := p.TLVs.Uint16(TagUserMessageReference); ok {
+		reference := v // no memory where there is none
+		e.Reference = &reference
+	}
 	return bad
 }
 

@@ -257,6 +257,9 @@ func report(ev smsc.ServerReport, q *smsc.Quirks) (*SubmitSM, error) {
 		const gsm = 3
 		p.TLVs.Add(TagNetworkErrorCode, gsm, byte(code>>8), byte(code))
 	}
+	if ev.Reference != nil {
+		p.TLVs.AddUint16(TagUserMessageReference, *ev.Reference)
+	}
 	return p, err
 }
 

@@ -78,6 +78,37 @@ func TestServerAnswersSubmits(t *testing.T) {
 	s.got(bad, "submit_sm_resp 16 ESME_RINVESMCLASS (0x43)")
 }
 
+// The user_message_reference of a submit comes back in its receipts.
+func TestReceiptHasTheReference(t *testing.T) {
+	s := managing(t)
+	for i, want := range []*uint16{nil, new(uint16), func() *uint16 { v := uint16(0xBEEF); return &v }()} {
+		sm := submitSM(uint32(i+2), "x")
+		data := &DataSM{Header: Header{Sequence: 9}, DestinationAddr: "1"}
+		multi := &SubmitMulti{Header: Header{Sequence: 9}, Destinations: []Destination{{Addr: "1"}}}
+		if want != nil {
+			sm.TLVs.AddUint16(TagUserMessageReference, *want)
+			data.TLVs, multi.TLVs = sm.TLVs, sm.TLVs
+		}
+		for _, p := range []PDU{sm, data, multi} {
+			e := received[smsc.SubmitReceived](s, p)
+			if (e.Reference == nil) != (want == nil) || want != nil && *e.Reference != *want {
+				t.Errorf("%v: reference %v, not %v", p.Command(), e.Reference, want)
+			}
+			r := smsc.ServerReport{Ref: 1, Part: e.Part, Receipt: smsc.Receipt{ID: "7", State: smsc.ReceiptDelivered}, Reference: e.Reference}
+			got := said[*DeliverSM](s, r)
+			v, ok := got.TLVs.Uint16(TagUserMessageReference)
+			if ok != (want != nil) || ok && v != *want {
+				t.Errorf("%v: %+v in the receipt, not %v", p.Command(), got.TLVs, want)
+			}
+			s.m.Handle(smsc.Received{Packet: &DeliverSMResp{Header: Header{Sequence: got.Sequence}}}, nil)
+		}
+	}
+	old := smsc.Quirks{NoTLVs: true}
+	if p, err := report(smsc.ServerReport{Part: part("x"), Reference: new(uint16)}, &old); err != nil || len(p.TLVs) > 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 // What is too long to be sent is the SMSC's fault, and told as that.
 func TestServerSendsNothingTooLong(t *testing.T) {
 	s, long := managing(t), strings.Repeat("7", 65)
