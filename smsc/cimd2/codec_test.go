@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -309,11 +311,17 @@ func TestDataCodingScheme(t *testing.T) {
 		class int8
 	}{
 		0: {text.GSM7, -1}, 4: {text.Binary, -1}, 8: {text.UCS2, -1}, 16: {text.GSM7, 0}, 17: {text.GSM7, 1}, 24: {text.UCS2, 0},
+		0x20: {text.Binary, -1}, 0x28: {text.Binary, -1}, 0x31: {text.Binary, 1}, 0x3A: {text.Binary, 2}, 0x60: {text.Binary, -1}, 0x73: {text.Binary, 3}, // compressed
+		0x40: {text.GSM7, -1}, 0x52: {text.GSM7, 2}, 0x0C: {text.GSM7, -1}, 0xB0: {text.GSM7, -1},
 		0x48: {text.UCS2, -1}, 0x80: {text.GSM7, -1}, 216: {text.GSM7, -1}, 0xE8: {text.UCS2, -1}, 241: {text.GSM7, 1}, 244: {text.Binary, 0}, 245: {text.Binary, 1},
 	} {
 		if c, class := ofDCS(dcs); c != want.c || class != want.class {
 			t.Errorf("%d: %v %d, want %v", dcs, c, class, want)
 		}
+	}
+	// Octets of a compressed text are not taken for septets.
+	if d := ParseDeliver(packet(t, "20:000·021:1·023:2·060:261122201500·030:32·034:31D98C"), smsc.AlphabetGSM); d.Coding != text.Binary || string(d.Data) != "\x31\xd9\x8c" {
+		t.Errorf("compressed: %v %X", d.Coding, d.Data)
 	}
 	for _, c := range []text.Coding{text.GSM7, text.UCS2, text.Binary} {
 		for class := int8(-1); class < 4; class++ {
@@ -469,6 +477,42 @@ func TestStatusReport(t *testing.T) {
 	got := ParseStatusReport(p)
 	if got.ID != r.ID || got.State != r.State || got.Code != r.Code || !strings.HasSuffix(got.Key, "/3/1/261122201511") {
 		t.Errorf("%+v comes back as %+v", r, got)
+	}
+}
+
+// Every network error that the sources name, and what it means; others are numbers.
+func TestStatusErrors(t *testing.T) {
+	names := map[int]string{
+		1: "unknown subscriber", 9: "illegal subscriber", 11: "teleservice not provisioned", 13: "call barred", 15: "CUG reject",
+		19: "no SMS support in MS", 20: "error in MS", 21: "facility not supported", 22: "memory capacity exceeded",
+		29: "absent subscriber", 30: "MS busy for MT SMS", 36: "network or protocol failure", 44: "illegal equipment",
+		60: "no paging response", 61: "GMSC congestion", 63: "HLR timeout", 64: "MSC or SGSN timeout", 70: "SMRSE or TCP error",
+		72: "MT congestion", 75: "GPRS suspended", 80: "no paging response via MSC", 81: "IMSI detached", 82: "roaming restriction",
+		83: "deregistered in HLR for GSM", 84: "purged for GSM", 85: "no paging response via SGSN", 86: "GPRS detached",
+		87: "deregistered in HLR for GPRS", 88: "purged for GPRS", 89: "unidentified subscriber via MSC",
+		90: "unidentified subscriber via SGSN", 112: "originator lacks prepaid credit", 113: "destination lacks prepaid credit",
+		114: "error in prepaid system",
+	}
+	at := time.Date(2026, 11, 22, 20, 15, 11, 0, time.UTC)
+	for code := range 1000 {
+		want := strconv.Itoa(code)
+		if name, ok := names[code]; ok {
+			want += " (" + name + ")"
+		}
+		if code == 0 {
+			want = "" // none
+		}
+		r := ParseStatusReport(packet(t, fmt.Sprintf("23:000·021:1·060:261122201500·061:3·062:%03d·063:261122201511", code)))
+		if r.Code != want {
+			t.Errorf("062:%03d: %q, want %q", code, r.Code, want)
+		}
+		p, err := NewStatusReport(r, to, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if value, _ := p.Get(StatusError); value != strconv.Itoa(code) {
+			t.Errorf("%q goes out as 062:%s, want %d", r.Code, value, code)
+		}
 	}
 }
 

@@ -144,7 +144,7 @@ func dcsOf(c text.Coding, class int8) int {
 }
 
 // ofDCS reads any data coding scheme (3GPP 23.038 §4); a reserved one means the
-// default alphabet.
+// default alphabet, and what is compressed is octets.
 func ofDCS(dcs int) (c text.Coding, class int8) {
 	class = -1
 	switch group := dcs >> 4; {
@@ -152,7 +152,9 @@ func ofDCS(dcs int) (c text.Coding, class int8) {
 		if dcs&0x10 != 0 {
 			class = int8(dcs & 3)
 		}
-		c = [4]text.Coding{text.GSM7, text.Binary, text.UCS2, text.GSM7}[dcs>>2&3]
+		if c = [4]text.Coding{text.GSM7, text.Binary, text.UCS2, text.GSM7}[dcs>>2&3]; dcs&0x20 != 0 {
+			c = text.Binary
+		}
 	case group == 0xE:
 		c = text.UCS2
 	case group == 0xF:

@@ -9,9 +9,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ringway-im/ringway/smsc"
 )
 
 // docs/conformance-cimd2.md is made here, of the rules that the code follows
@@ -125,9 +128,28 @@ var ruleClaims = []struct {
 	{"033: escapes, ISO 8859-1, the letters of ISO 646-FI; written so that no reader errs", claim{"yes", "yes", "TestDecodeText TestEverySeptetComesBack TestKannelTexts"}},
 	{"033 in an SMSC's own alphabet: ISO 8859-1, ASCII", claim{"yes", "-", "TestAlphabets TestQuirks"}},
 	{"034: octets, UCS2; with the default alphabet packed septets, behind a header from the next septet's border; a last 00 that may be padding is that, or '@' by quirk", claim{"yes", "reads", "TestUserData TestPackedBinary TestPackedBehindHeader TestQuirks"}},
-	{"Message class (flash), every data coding scheme of 3GPP 23.038", claim{"yes", "yes", "TestDataCodingScheme TestUserData"}},
-	{"Status reports name their message by 021 and 060; all statuses and network errors", claim{"yes", "yes", "TestStatusReport"}},
-	{"Deviations of one SMSC: alphabet, numbers, checksum, logout, negative answers, padding, what an error means", claim{"yes", "-", "TestQuirks TestRequireChecksum"}},
+	{"Message class (flash), every data coding scheme of 3GPP 23.038; compressed text is handed over as octets", claim{"yes", "yes", "TestDataCodingScheme TestUserData"}},
+	{"Status reports name their message by 021 and 060; all statuses and network errors", claim{"yes", "yes", "TestStatusReport TestStatusErrors"}},
+}
+
+// quirkClaims say for each field of smsc.Quirks what the ESME does with it, and which
+// tests show it; without tests: it does not concern CIMD2, and why.
+var quirkClaims = map[string]struct{ what, tests string }{
+	"ReceiptIDs":       {"- (SMPP): a status report names its message by 021 and 060", ""},
+	"Alphabet":         {"033 is GSM 03.38, ISO 8859-1 or ASCII, both ways", "TestQuirks TestAlphabets FuzzESME"},
+	"Packed":           {"- (SMPP): 034 in the default alphabet is always packed", ""},
+	"LongTexts":        {"- (SMPP): parts are marked by a user data header (032)", ""},
+	"Numbers":          {"international numbers with `+`, or with the digits alone", "TestQuirks FuzzESME"},
+	"NoTLVs":           {"- (SMPP)", ""},
+	"AbsoluteTimes":    {"- (SMPP): 051 goes where 050 is too coarse", ""},
+	"IA5":              {"- (SMPP)", ""},
+	"NoLogoutAnswer":   {"the connection is closed at once behind the logout", "TestQuirks FuzzESME"},
+	"NoChecksum":       {"packets go out without a checksum", "TestQuirks FuzzESME"},
+	"RequireChecksum":  {"packets that come without a checksum are damaged ones", "TestRequireChecksum FuzzESME"},
+	"NegativeDelivers": {"a deliver that cannot be taken now is answered with error 710", "TestQuirks FuzzESME"},
+	"TrailingAt":       {"034 in the default alphabet: a last 00 that may be padding is '@'", "TestQuirks FuzzESME"},
+	"ServiceType":      {"- (SMPP)", ""},
+	"Fates":            {"what an error code means for a submit", "TestQuirks TestClassesOfErrors"},
 }
 
 func TestPICS(t *testing.T) {
@@ -159,6 +181,19 @@ func TestPICS(t *testing.T) {
 	}
 	for _, r := range ruleClaims {
 		known(r.rule, r.tests)
+	}
+	quirks := reflect.VisibleFields(reflect.TypeFor[smsc.Quirks]())
+	for _, f := range quirks {
+		c, ok := quirkClaims[f.Name]
+		switch {
+		case !ok || c.what == "":
+			t.Errorf("smsc.Quirks.%s: nothing is claimed", f.Name)
+		case c.tests != "" || !strings.HasPrefix(c.what, "- (SMPP)"):
+			known("smsc.Quirks."+f.Name, c.tests)
+		}
+	}
+	if len(quirkClaims) != len(quirks) {
+		t.Errorf("%d quirks, %d claims", len(quirks), len(quirkClaims))
 	}
 	want := pics()
 	if *update {
@@ -254,6 +289,18 @@ A negative response has 900 and, from this SMSC, 901. A parameter that an operat
 `)
 	for _, r := range ruleClaims {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.rule, r.esme, r.centre, tests(r.tests))
+	}
+	b.WriteString(`
+## Deviations of one SMSC
+
+What the ESME does by each field of ` + "`smsc.Quirks`. The SMSC has `smsc.ServerConfig` instead." + `
+
+| field | what follows | tests |
+|---|---|---|
+`)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[smsc.Quirks]()) {
+		c := quirkClaims[f.Name]
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Name, c.what, tests(c.tests))
 	}
 	b.WriteString(`
 ## Error codes
