@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
 	"github.com/ringway-im/ringway/smsc/text"
@@ -239,7 +240,38 @@ func TestCapturesDecodeAsTsharkDoes(t *testing.T) {
 						}
 					case name == "opt_params":
 						compareTLVs(t, s.FieldByName("TLVs").Interface().(TLVs), value)
-					case !f.IsValid() || !isText || strings.HasSuffix(name, "_time") || strings.HasSuffix(name, "_period") || strings.HasSuffix(name, "_date"):
+					case name == "command_id" || strings.HasPrefix(name, "esm.submit.") || strings.HasPrefix(name, "regdel."): // above
+					case name == "data_coding_tree" || name == "message_text": // what tshark makes of data_coding and message
+					case name == "command_length":
+						if n := number(name); n != uint64(len(b)) {
+							t.Errorf("%d octets, not %s", len(b), str)
+						}
+					case name == "sm_length":
+						if n := number(name); n != uint64(s.FieldByName("ShortMessage").Len()) {
+							t.Errorf("short_message has %d octets, not %s", s.FieldByName("ShortMessage").Len(), str)
+						}
+					case name == "dlist":
+						compareDestinations(t, p.(*SubmitMulti).Destinations, value.(map[string]any))
+					case name == "dlist_resp":
+						compareUnsuccess(t, p.(*SubmitMultiResp).Unsuccess, value.(map[string]any))
+					case strings.HasSuffix(name, "_r"): // the relative times
+						for i, str := range words(value) {
+							name := strings.TrimSuffix(name, "_r")
+							if i == 1 { // tshark names both times of a submit_multi alike
+								name = "validity_period"
+							}
+							compareTime(t, name, s.FieldByName(goNames[name]).String(), func(w smsc.When) bool {
+								after, err := time.ParseDuration(str + "s")
+								return err == nil && w.At.IsZero() && w.After == after
+							}, str)
+						}
+					case strings.HasSuffix(name, "_time") || strings.HasSuffix(name, "_period") || strings.HasSuffix(name, "_date"):
+						compareTime(t, name, f.String(), func(w smsc.When) bool {
+							at, err := time.Parse("Jan _2, 2006 15:04:05.000000000 MST", str)
+							return err == nil && w.After == 0 && w.At.Equal(at)
+						}, str)
+					case !f.IsValid() || !isText:
+						t.Errorf("%s is %v: not known to this test", name, value)
 					case f.CanUint():
 						if f.Uint() != number(name) {
 							t.Errorf("%s is %d, not %s", name, f.Uint(), str)
@@ -263,22 +295,122 @@ func TestCapturesDecodeAsTsharkDoes(t *testing.T) {
 	}
 }
 
+// words are the values of a field that stands once or several times.
+func words(v any) (all []string) {
+	if s, ok := v.(string); ok {
+		return []string{s}
+	}
+	list, _ := v.([]any)
+	for _, e := range list {
+		all = append(all, e.(string))
+	}
+	return all
+}
+
+func compareTime(t *testing.T, name, got string, is func(smsc.When) bool, want string) {
+	t.Helper()
+	if w, ok := ParseTime(got); !ok || !is(w) {
+		t.Errorf("%s %q is %v, not %s", name, got, w, want)
+	}
+}
+
+// compareDestinations expects addresses before lists, as in all that is captured.
+func compareDestinations(t *testing.T, got []Destination, tshark map[string]any) {
+	t.Helper()
+	var a, b []string
+	ton, npi := words(tshark["smpp.dest_addr_ton"]), words(tshark["smpp.dest_addr_npi"])
+	for i, addr := range words(tshark["smpp.destination_addr"]) {
+		a = append(a, fmt.Sprint(ton[i], npi[i], addr))
+	}
+	a = append(a, words(tshark["smpp.dl_name"])...)
+	for _, d := range got {
+		if d.isList() {
+			b = append(b, d.List)
+		} else {
+			b = append(b, fmt.Sprintf("0x%02x0x%02x%s", d.TON, d.NPI, d.Addr))
+		}
+	}
+	if !slices.Equal(a, b) {
+		t.Errorf("destinations %v, not %v", b, a)
+	}
+}
+
+func compareUnsuccess(t *testing.T, got []Unsuccess, tshark map[string]any) {
+	t.Helper()
+	var a, b []string
+	ton, npi, status := words(tshark["smpp.dest_addr_ton"]), words(tshark["smpp.dest_addr_npi"]), words(tshark["smpp.error_status_code"])
+	for i, addr := range words(tshark["smpp.destination_addr"]) {
+		a = append(a, fmt.Sprint(ton[i], npi[i], addr, status[i]))
+	}
+	for _, u := range got {
+		b = append(b, fmt.Sprintf("0x%02x0x%02x%s0x%08x", u.TON, u.NPI, u.Addr, uint32(u.Status)))
+	}
+	if !slices.Equal(a, b) {
+		t.Errorf("unsuccess %v, not %v", b, a)
+	}
+}
+
 func compareTLVs(t *testing.T, got TLVs, tshark any) {
+	t.Helper()
 	params := tshark.(map[string]any)["smpp.opt_param"]
 	list, ok := params.([]any)
 	if !ok {
 		list = []any{params}
 	}
-	var a, b []string
-	for _, p := range list {
-		p := p.(map[string]any)
-		a = append(a, fmt.Sprint(p["smpp.opt_param_tag"], " ", p["smpp.opt_param_len"]))
+	if len(got) != len(list) {
+		t.Fatalf("%d TLVs, not %d", len(got), len(list))
 	}
-	for _, p := range got {
-		b = append(b, fmt.Sprintf("0x%04x %d", uint16(p.Tag), len(p.Value)))
+	for i, p := range list {
+		compareTLV(t, got[i], p.(map[string]any))
 	}
-	if !slices.Equal(a, b) {
-		t.Errorf("TLVs %v, not %v", b, a)
+}
+
+// compareTLV compares a value in the way in which tshark shows it.
+func compareTLV(t *testing.T, got TLV, tshark map[string]any) {
+	t.Helper()
+	shown := 0
+	for key, value := range tshark {
+		str := value.(string)
+		number := func(b []byte) bool {
+			n, err := strconv.ParseUint(str, 0, 64)
+			var v uint64
+			for _, c := range b {
+				v = v<<8 | uint64(c)
+			}
+			return err == nil && v == n
+		}
+		var same bool
+		name := strings.ToLower(strings.TrimPrefix(key, "smpp."))
+		switch name {
+		case "opt_param_tag":
+			same = str == fmt.Sprintf("0x%04x", uint16(got.Tag))
+		case "opt_param_len":
+			same = str == strconv.Itoa(len(got.Value))
+		case "network_error.type":
+			same = got.Tag == TagNetworkErrorCode && number(got.Value[:1])
+			shown++
+		case "network_error.code":
+			same = got.Tag == TagNetworkErrorCode && number(got.Value[1:])
+		case "callback_num":
+			same = got.Tag == TagCallbackNum && str == "" // it shows nothing of it
+			shown++
+		case "receipted_message_id":
+			text, _ := TLVs{got}.Text(TagReceiptedMessageID)
+			same = text == str
+			shown++
+		case "message_payload":
+			same = got.Tag == TagMessagePayload && hex.EncodeToString(got.Value) == strings.ReplaceAll(str, ":", "")
+			shown++
+		default:
+			same = strings.TrimSuffix(name, "_type") == strings.TrimSuffix(got.Tag.String(), "_type") && number(got.Value)
+			shown++
+		}
+		if !same {
+			t.Errorf("TLV %v %x: %s is %s", got.Tag, got.Value, key, str)
+		}
+	}
+	if shown != 1 {
+		t.Errorf("TLV %v: %d values in %v", got.Tag, shown, tshark)
 	}
 }
 
