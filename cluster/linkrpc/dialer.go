@@ -175,11 +175,8 @@ func (d *dialer) client(hub string, within time.Duration, connected func()) (cc 
 		grpc.WithTransportCredentials(Credentials(cfg, true)),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			nd := net.Dialer{Control: congestion(d.cfg.Congestion)}
-			c, err := fresh(ctx, func(ctx context.Context) (net.Conn, error) { return nd.DialContext(ctx, "tcp", addr) })
+			c, err := fresh(ctx, connected, func(ctx context.Context) (net.Conn, error) { return nd.DialContext(ctx, "tcp", addr) })
 			last.Store(&err) // and tries again on a goroutine of its own
-			if err == nil {
-				connected()
-			}
 			return c, err
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),

@@ -19,7 +19,8 @@ const (
 )
 
 // fresh dials until ctx is done: the first connection that is up, or the first error.
-func fresh(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+// reached is called when one is, though it may not be the one that is returned.
+func fresh(ctx context.Context, reached func(), dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
 	type result struct {
@@ -47,6 +48,9 @@ func fresh(ctx context.Context, dial func(context.Context) (net.Conn, error)) (n
 	for {
 		select {
 		case r := <-results:
+			if r.err == nil {
+				reached()
+			}
 			switch old := r.err == nil && time.Since(r.began) >= slowAfter; {
 			case old && slow != nil:
 				r.conn.Close()

@@ -24,7 +24,7 @@ func freshConnections(t *testing.T, again []time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
 			var dialled, left atomic.Int32
-			c, err := fresh(t.Context(), func(ctx context.Context) (net.Conn, error) {
+			c, err := fresh(t.Context(), func() {}, func(ctx context.Context) (net.Conn, error) {
 				dialled.Add(1)
 				born := time.Now()
 				for _, syn := range again {
@@ -76,8 +76,8 @@ func (s syned) Close() error {
 // A handshake of TCP that takes seconds is taken for what it is, where none is faster.
 func TestSlowPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		_, err := fresh(t.Context(), func(ctx context.Context) (net.Conn, error) {
+		began, reached := time.Now(), time.Duration(0)
+		_, err := fresh(t.Context(), func() { reached = time.Since(began) }, func(ctx context.Context) (net.Conn, error) {
 			select {
 			case <-time.After(5 * time.Second):
 				near, _ := net.Pipe()
@@ -86,8 +86,8 @@ func TestSlowPath(t *testing.T) {
 				return nil, ctx.Err()
 			}
 		})
-		if err != nil || time.Since(began) > 5*time.Second+freshWait {
-			t.Errorf("%v after %v", err, time.Since(began))
+		if err != nil || reached != 5*time.Second || time.Since(began) > 5*time.Second+freshWait {
+			t.Errorf("%v after %v, reached after %v", err, time.Since(began), reached)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestFreshEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan net.Conn, 1)
 		var dialled atomic.Int32
-		c, err := fresh(t.Context(), func(context.Context) (net.Conn, error) {
+		c, err := fresh(t.Context(), func() {}, func(context.Context) (net.Conn, error) {
 			near, far := net.Pipe()
 			if dialled.Add(1) == 1 {
 				late <- far
@@ -113,14 +113,14 @@ func TestFreshEnds(t *testing.T) {
 		}
 
 		refused := errors.New("refused")
-		if _, err := fresh(t.Context(), func(context.Context) (net.Conn, error) { return nil, refused }); !errors.Is(err, refused) {
+		if _, err := fresh(t.Context(), func() {}, func(context.Context) (net.Conn, error) { return nil, refused }); !errors.Is(err, refused) {
 			t.Errorf("got %v, want the refusal", err)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		began := time.Now()
-		_, err = fresh(ctx, func(ctx context.Context) (net.Conn, error) {
+		_, err = fresh(ctx, func() {}, func(ctx context.Context) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
