@@ -78,6 +78,11 @@ func TestAppendRefusesWhatSMPPCannotSay(t *testing.T) {
 		"deliver_sm from":   &DeliverSM{SourceAddr: long[:21]},
 		"deliver_sm to":     &DeliverSM{DestinationAddr: long[:21]},
 		"unsuccess address": &SubmitMultiResp{Unsuccess: []Unsuccess{{Addr: long[:21]}}},
+		"deliver_sm at":     &DeliverSM{ScheduleDeliveryTime: "261122215509000+"},
+		"deliver_sm until":  &DeliverSM{ValidityPeriod: "000001000000000R"},
+		"replacing":         &DeliverSM{ReplaceIfPresentFlag: 1},
+		"predefined":        &DeliverSM{SMDefaultMsgID: 1},
+		"both bodies":       &SubmitSM{ShortMessage: []byte("x"), TLVs: TLVs{{TagMessagePayload, []byte("y")}}},
 		"message_state":     &DeliverSM{TLVs: TLVs{{TagMessageState, make([]byte, 5)}}},
 		"sar_msg_ref_num":   &SubmitSM{TLVs: TLVs{{0x1400, nil}, {TagSarMsgRefNum, make([]byte, 1)}}},
 		"congestion_state":  &SubmitSMResp{TLVs: TLVs{{TagCongestionState, nil}}},
@@ -193,7 +198,7 @@ func seeds(f *testing.F) {
 	long := strings.Repeat("7", 300)
 	for _, p := range []PDU{ // longer than what is sent may be
 		&SubmitSMResp{MessageID: long}, &DeliverSMResp{MessageID: long}, &QuerySMResp{MessageID: long, FinalDate: "now"}, &BindTransceiverResp{SystemID: long},
-		&DeliverSM{SourceAddr: long[:60], TLVs: TLVs{{TagMessageState, make([]byte, 5)}}}, &SubmitMultiResp{Unsuccess: []Unsuccess{{Addr: long[:60]}}},
+		&DeliverSM{SourceAddr: long[:60], TLVs: TLVs{{TagMessageState, make([]byte, 5)}}}, &DeliverSM{ScheduleDeliveryTime: "261122215509000+"}, &SubmitMultiResp{Unsuccess: []Unsuccess{{Addr: long[:60]}}},
 	} {
 		b, err := writeBack(p)
 		if err != nil {
@@ -212,7 +217,7 @@ func writeBack(p PDU) ([]byte, error) {
 }
 
 // FuzzDecode: what is accepted can be written back, and then means the same, and
-// Append writes it as well or refuses it because it is too long; as a message it goes through the ESME's machine, whatever its SMSC's quirks are.
+// Append writes it as well or refuses it because it may not be sent; as a message it goes through the ESME's machine, whatever its SMSC's quirks are.
 func FuzzDecode(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -108,7 +108,7 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 	{"Octets behind the last field: skipped", "yes", "yes", "TestMalformedReactions"},
 	{"Unknown TLVs: kept, never a reason to refuse", "yes", "yes", "TestTLVsOfEveryType TestMalformedReactions"},
 	{"Known TLV of a wrong length", "ignored; never sent", "RINVPARLEN; never sent", "TestTLVsOfEveryType TestServerReadsASubmit TestCheckTLVs TestAppendRefusesWhatSMPPCannotSay"},
-	{"Fields that are read although they are too long: never sent", "yes", "yes; a response becomes RSYSERR", "TestAppendRefusesWhatSMPPCannotSay TestServerSendsNothingTooLong TestESMEInAnyOrder TestServerInAnyOrder"},
+	{"Fields that are read although they are too long or have to be empty: never sent", "yes", "yes; a response becomes RSYSERR", "TestAppendRefusesWhatSMPPCannotSay TestServerSendsNothingTooLong TestESMEInAnyOrder TestServerInAnyOrder"},
 	{"sar_ parameters that are incomplete or senseless: ignored", "yes", "yes", "TestSarBecomesAHeader"},
 	{"Responses without a body, negative or not: accepted", "yes", "yes", "TestCapturesDecodeAsTsharkDoes"},
 	{"command_status of requests: ignored", "yes", "yes", "TestMalformedReactions"},

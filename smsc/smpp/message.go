@@ -108,8 +108,13 @@ func (*SubmitMultiResp) Command() CommandID { return CommandSubmitMulti | Respon
 func (p *SubmitSM) walk(w *wire) { p.walkSized(w, addressSize) }
 
 // DeliverSM is read with longer addresses than allowed: refusing one makes the SMSC
-// send it again for ever.
-func (p *DeliverSM) walk(w *wire) { (*SubmitSM)(p).walkSized(w, w.size(addressSize, longAddressSize)) }
+// send it again for ever. Four fields are not used in it (§4.6.1).
+func (p *DeliverSM) walk(w *wire) {
+	if w.strict() && (p.ScheduleDeliveryTime != "" || p.ValidityPeriod != "" || p.ReplaceIfPresentFlag != 0 || p.SMDefaultMsgID != 0) {
+		w.fail(RINVSCHED, "schedule_delivery_time, validity_period, replace_if_present_flag and sm_default_msg_id must be empty")
+	}
+	(*SubmitSM)(p).walkSized(w, w.size(addressSize, longAddressSize))
+}
 
 func (p *SubmitSM) walkSized(w *wire, size int) {
 	w.text(&p.ServiceType, 6, RINVSERTYP, "service_type")

@@ -189,8 +189,8 @@ type Malformed struct {
 }
 
 // Append encodes p behind dst. The error is of the caller's making: a field or a
-// known TLV whose length SMPP v3.4 does not allow, even if reading does, or a NUL
-// within a text; dst is then returned as it was.
+// known TLV whose length SMPP v3.4 does not allow, even if reading does, one that
+// must be empty, or a NUL within a text; dst is then returned as it was.
 func Append(dst []byte, p PDU) ([]byte, error) {
 	w := begin(dst, p.Command(), p.Head())
 	w.walk(p)
@@ -201,7 +201,11 @@ func Append(dst []byte, p PDU) ([]byte, error) {
 // knows the type, so that p can stay on the stack.
 func appendSM(dst []byte, c CommandID, p *SubmitSM) ([]byte, error) {
 	w := begin(dst, c, &p.Header)
-	p.walkSized(&w, addressSize)
+	if c == CommandDeliverSM {
+		(*DeliverSM)(p).walk(&w)
+	} else {
+		p.walk(&w)
+	}
 	return w.end(dst, c, p.Status)
 }
 

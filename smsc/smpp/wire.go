@@ -17,6 +17,7 @@ type wire struct {
 	off     int    // reading: the next octet
 	writing bool
 	lenient bool // writing: with the bounds of reading, to write back whatever was read
+	body    bool // writing: there was a short_message
 	tlv     bool // writing: there was an optional parameter
 
 	texts *smsc.Texts // reading
@@ -154,7 +155,7 @@ func (w *wire) shortMessage(v *[]byte) {
 			w.fail(RINVMSGLEN, "short_message has %d octets, the most is %d", len(*v), maxShortMessage)
 			return
 		}
-		w.b = append(append(w.b, byte(len(*v))), *v...)
+		w.b, w.body = append(append(w.b, byte(len(*v))), *v...), len(*v) > 0
 		return
 	}
 	var n uint8
@@ -174,6 +175,10 @@ func (w *wire) tlvs(v *TLVs) {
 		for _, t := range *v {
 			if least, most := t.Tag.size(); w.strict() && (len(t.Value) < least || len(t.Value) > most) {
 				w.fail(RINVPARLEN, "TLV %v has %d octets, not %d to %d", t.Tag, len(t.Value), least, most)
+				return
+			}
+			if w.strict() && w.body && t.Tag == TagMessagePayload { // SMPP v3.4 §4.4.1
+				w.fail(ROPTPARNOTALLWD, "both short_message and message_payload")
 				return
 			}
 			if len(t.Value) > 0xffff {
