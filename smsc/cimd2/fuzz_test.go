@@ -3,10 +3,12 @@ package cimd2
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/ringway-im/ringway/smsc"
+	"github.com/ringway-im/ringway/smsc/text"
 )
 
 // What is accepted is written back to something that decodes equal.
@@ -66,6 +68,18 @@ func fuzzSubmit(t *testing.T, p *Packet) {
 	}
 }
 
+// addScripts adds long scripts, so that a plain test run comes everywhere too.
+func addScripts(f *testing.F) {
+	for seed := range uint64(8) {
+		octets := make([]byte, 1000)
+		dice := rand.New(rand.NewPCG(seed, 0))
+		for i := range octets {
+			octets[i] = byte(dice.Uint32())
+		}
+		f.Add(octets)
+	}
+}
+
 // script reads events from the fuzzer's octets.
 type script struct {
 	octets []byte
@@ -83,8 +97,15 @@ func (s *script) next() byte {
 }
 
 // received is a packet: mostly one that fits the session, else any octets.
-func (s *script) received(operations []Operation) smsc.Event {
+func (s *script) received(operations []Operation, in *inbox, out *outbox) smsc.Event {
 	p := NewPacket(operations[int(s.next())%len(operations)], s.next(), 3)
+	switch {
+	case p.Number < 100:
+	case p.Operation.Request():
+		p.Number = in.expected
+	case len(out.open) > 0:
+		p.Number = out.open[0].number
+	}
 	lines := [][]Param{
 		nil,
 		{{ErrorCode, []string{"0", "1", "5", "9", "10", "105", "300", "x"}[s.next()%8]}},
@@ -94,8 +115,11 @@ func (s *script) received(operations []Operation) smsc.Event {
 		{{CancelMode, "1"}},
 		{{GetParameter, "501"}},
 		{{DeliveryMode, "2"}},
+		{{DestinationAddress, "1"}, {OriginatingAddress, "2"}, {ServiceCentreTime, "261122201500"}, {UserData, "@[_Oa\xe4"}},
+		{{DestinationAddress, "1"}, {OriginatingAddress, "2"}, {ServiceCentreTime, "261122201500"}, {UserDataBinary, "31D98C56B3DD00"}},
 	}
 	p.Params = lines[int(s.next())%len(lines)]
+	p.Bare = s.next() > 200
 	if s.next() > 240 {
 		octets, _ := p.Append(nil)
 		octets[int(s.next())%len(octets)] ^= s.next()
@@ -111,6 +135,61 @@ func (s *script) received(operations []Operation) smsc.Event {
 	return smsc.Received{Packet: p}
 }
 
+// quirks are deviations of the SMSC, mostly a few.
+func (s *script) quirks() (q smsc.Quirks) {
+	bits := s.next() & s.next()
+	for i, flag := range []*bool{&q.NoLogoutAnswer, &q.NegativeDelivers, &q.RequireChecksum, &q.TrailingAt, &q.NoChecksum} {
+		*flag = bits>>i&1 != 0
+	}
+	q.Alphabet, q.Numbers = smsc.Alphabet(s.next()%3), smsc.Numbers(s.next()%3)
+	return q
+}
+
+// part is one to submit: often one that no SMSC could take.
+func (s *script) part() smsc.Part {
+	part := hello("x")
+	part.Coding = []text.Coding{text.GSM7, text.GSM7, text.UCS2, text.Binary, text.Latin1}[s.next()%5]
+	part.Class = int8(s.next()%6) - 1
+	part.Report, part.More = s.next()%2 == 0, s.next()%8 == 0
+	part.Validity = time.Duration(s.next()) * time.Minute
+	part.From.TON, part.To.TON = s.next()%6, s.next()%6
+	n := int(s.next())
+	n = min(n, len(s.octets))
+	part.Data, s.octets = s.octets[:n:n], s.octets[n:]
+	if part.Coding == text.GSM7 {
+		part.Data = bytes.Clone(part.Data)
+		for i := range part.Data {
+			part.Data[i] &= 0x7F
+		}
+	}
+	switch s.next() % 8 {
+	case 0:
+		part.UDH = []byte{5, 0, 3, s.next(), 2, 1}
+	case 1:
+		part.From.Digits = string(part.Data[:min(len(part.Data), 23)])
+	case 2:
+		part.To.Digits = string(part.Data[:min(len(part.Data), 23)])
+	}
+	return part
+}
+
+// request is one to ask for: that of a rule, or none at all.
+func (s *script) request() *Packet {
+	lines := [][]Param{
+		nil,
+		{{DestinationAddress, "1"}, {ServiceCentreTime, "261122201500"}},
+		{{DestinationAddress, "1"}, {UserData, "x"}},
+		{{CancelMode, "1"}},
+		{{Password, "p"}},
+		{{GetParameter, "501"}},
+		{{DeliveryMode, "2"}},
+		{{Code(s.next()), string(s.next())}},
+	}
+	p := NewPacket(Operation(s.next()%50), 0, 2)
+	p.Params = lines[int(s.next())%len(lines)]
+	return p
+}
+
 // due is a timer that was set, or was not.
 func (s *script) due() smsc.Event {
 	if n := len(s.timers); n > 0 && s.next() < 200 {
@@ -124,14 +203,14 @@ func (s *script) due() smsc.Event {
 func FuzzESME(f *testing.F) {
 	f.Add([]byte{1, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 1, 3, 0, 2, 0})
 	f.Add(bytes.Repeat([]byte{0, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 9, 8, 7}, 20))
+	addScripts(f)
 	from := []Operation{51, 51, 53, 53, 59, 52, 55, 54, 90, 98, 99, 20, 20, 23, 40, 2, 77, 0}
 	f.Fuzz(func(t *testing.T, octets []byte) {
 		s := &script{octets: octets}
 		cfg := testConfig
 		cfg.Window = int(s.next() % 6)
 		cfg.Poll = s.next() > 200
-		quirk := s.next()
-		cfg.Quirks.NoLogoutAnswer, cfg.Quirks.NegativeDelivers = quirk > 250, quirk > 100
+		cfg.Quirks = s.quirks()
 		m := New(cfg).(*machine)
 		answers := map[uint64]int{}
 		over, asked, told := false, 0, 0
@@ -147,8 +226,12 @@ func FuzzESME(f *testing.F) {
 				case smsc.SetTimer:
 					s.timers = append(s.timers, e.Timer)
 				case smsc.Write:
-					if _, err := Decode(e.Octets); err != nil || over {
-						t.Fatalf("%q, %v is written; over: %v", e.Octets, err, over)
+					p, err := Decode(e.Octets)
+					if err != nil || over || p.Bare != cfg.Quirks.NoChecksum {
+						t.Fatalf("%q, %v is written; over: %v; checksums: %v", e.Octets, err, over, !cfg.Quirks.NoChecksum)
+					}
+					if p.Operation.Request() && p.Check() != nil {
+						t.Fatalf("%v is written, but %v", p, p.Check())
 					}
 				case smsc.Close:
 					over = true
@@ -166,12 +249,12 @@ func FuzzESME(f *testing.F) {
 			switch s.next() % 9 {
 			case 0:
 				s.refs++
-				handle(smsc.Submit{Ref: s.refs, Part: hello("x")})
+				handle(smsc.Submit{Ref: s.refs, Part: s.part(), Now: time.Unix(int64(s.next()), 0).UTC()})
 			case 1:
 				s.refs++
-				handle(smsc.Request{Ref: s.refs, Packet: NewPacket(Operation(s.next()), 0, 0)})
+				handle(smsc.Request{Ref: s.refs, Packet: s.request()})
 			case 2, 3, 4:
-				handle(s.received(from))
+				handle(s.received(from, &m.in, &m.out))
 			case 5:
 				handle(smsc.Accept{Ref: m.refs - uint64(s.next()%4)})
 			case 6:
@@ -209,6 +292,7 @@ func FuzzESME(f *testing.F) {
 func FuzzServer(f *testing.F) {
 	f.Add([]byte{1, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 1, 3, 0, 2, 0})
 	f.Add(bytes.Repeat([]byte{0, 1, 0, 2, 0, 1, 0, 0, 0, 3, 4, 2, 9, 8, 7}, 20))
+	addScripts(f)
 	from := []Operation{1, 1, 3, 3, 3, 2, 5, 4, 6, 8, 9, 40, 70, 70, 73, 98, 99, 20, 77, 90}
 	f.Fuzz(func(t *testing.T, octets []byte) {
 		s := &script{octets: octets}
@@ -231,8 +315,12 @@ func FuzzServer(f *testing.F) {
 				case smsc.SetTimer:
 					s.timers = append(s.timers, e.Timer)
 				case smsc.Write:
-					if _, err := Decode(e.Octets); err != nil || over {
+					p, err := Decode(e.Octets)
+					if err != nil || over {
 						t.Fatalf("%q, %v is written; over: %v", e.Octets, err, over)
+					}
+					if p.Operation.Request() && p.Check() != nil {
+						t.Fatalf("%v is written, but %v", p, p.Check())
 					}
 				case smsc.Close:
 					over = true
@@ -255,12 +343,12 @@ func FuzzServer(f *testing.F) {
 			outcome := smsc.Outcome{Fate: smsc.Fate(s.next() % 7), ID: "1/261122201500"}
 			switch s.next() % 10 {
 			case 0, 1, 2, 3:
-				handle(s.received(from))
+				handle(s.received(from, &m.in, &m.out))
 			case 4:
 				handle(smsc.ServerAnswer{Ref: ref, Outcome: outcome})
 			case 5:
 				s.refs++
-				handle(smsc.ServerDeliver{Ref: s.refs, Deliver: smsc.Deliver{Part: hello("x"), At: "261122201500"}})
+				handle(smsc.ServerDeliver{Ref: s.refs, Deliver: smsc.Deliver{Part: s.part(), At: "261122201500"}})
 			case 6:
 				s.refs++
 				handle(smsc.ServerReport{Ref: s.refs, Part: hello("x"), Receipt: smsc.Receipt{ID: "1/261122201500"}, Done: time.Unix(1, 0)})
