@@ -131,10 +131,10 @@ var (
 	receiptIDs = map[string]smsc.IDForm{
 		"hex_to_decimal": smsc.IDHexToDecimal, "decimal_to_hex": smsc.IDDecimalToHex, "hex": smsc.IDHex, "decimal": smsc.IDDecimal,
 	}
-	alphabets  = map[string]smsc.Alphabet{"latin1": smsc.AlphabetLatin1, "ascii": smsc.AlphabetASCII}
-	longTexts  = map[string]smsc.LongTexts{"sar": smsc.LongSAR, "payload": smsc.LongPayload}
-	numbers    = map[string]smsc.Numbers{"plus": smsc.NumbersPlus, "plain": smsc.NumbersPlain}
-	fates      = map[string]smsc.Fate{
+	alphabets = map[string]smsc.Alphabet{"latin1": smsc.AlphabetLatin1, "ascii": smsc.AlphabetASCII}
+	longTexts = map[string]smsc.LongTexts{"sar": smsc.LongSAR, "payload": smsc.LongPayload}
+	numbers   = map[string]smsc.Numbers{"plus": smsc.NumbersPlus, "plain": smsc.NumbersPlain}
+	fates     = map[string]smsc.Fate{
 		"temporary": smsc.Temporary, "permanent": smsc.Permanent, "throttled": smsc.Throttled, "session": smsc.BadSession,
 	}
 )
