@@ -394,7 +394,7 @@ func (s *session) refuse(ctx actor.Context, hello *messages.StripeUp, why *messa
 // ---- streaming
 
 func (s *session) becomeStreaming(ctx actor.Context) {
-	s.phase = streaming
+	s.phase, s.lines.last = streaming, time.Now()
 	s.cfg.Metrics.Up(true)
 	s.cfg.Metrics.Epoch(s.epoch)
 	s.heartbeat(ctx, true)
@@ -607,7 +607,7 @@ func (s *session) onTick(ctx actor.Context) {
 		return
 	}
 	now := time.Now()
-	if len(s.lines.silent(3*s.cfg.Heartbeat, now)) == s.lines.live() {
+	if now.Sub(s.lines.last) > 3*s.cfg.Heartbeat { // whatever stripes were connected since
 		s.interrupt(ctx, ErrSilent)
 		return
 	}

@@ -384,6 +384,23 @@ func TestFlushOutlivesAnInterruption(t *testing.T) {
 	})
 }
 
+// A hub whose end of the link is gone takes connections, keeps them for a while in case a
+// Hello comes, and says nothing. To connect is not to be heard.
+func TestStripesThatOnlyConnectKeepNoLinkUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := edgeRig(t)
+		began := time.Now()
+		for time.Since(began) < time.Minute && r.state().Interruptions == 0 {
+			r.tell(&messages.StripeUp{Conn: probe.New(t, r.system, "fresh").PID(), Stripe: 1, Try: 1, TLSAt: time.Now()})
+			time.Sleep(700 * time.Millisecond)
+		}
+		probe.Expect[*Interrupted](r.supervisor)
+		if took := time.Since(began); took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("interrupted after %v without a word, want three heartbeats", took)
+		}
+	})
+}
+
 func TestTwoHellosBeforeWelcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, SessionConfig{Sends: messages.Ring_DOWN})
