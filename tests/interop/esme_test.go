@@ -8,13 +8,13 @@ import (
 	"github.com/ringway-im/ringway/tests/corpus"
 )
 
-// esme has a peer be an ESME at our simulator: each text both ways unchanged, once
-// and in order, and a receipt for each.
-func testESME(t *testing.T, start func(t *testing.T, port string) *peer) {
+// testESME has a peer be an ESME at our simulator, with the same window in both
+// directions: each text both ways unchanged, once and in order, and a receipt for each.
+func testESME(t *testing.T, window int, start func(t *testing.T, port string) *peer) {
 	t.Helper()
 	begin := time.Now()
 	texts := corpus.Texts(t, sample)
-	sim, rec := startSimulator(t, "smpp", 10)
+	sim, rec := startSimulator(t, "smpp", window)
 	p := start(t, strconv.Itoa(rec.port()))
 	p.when(20*time.Second, func() string {
 		if p.bound {

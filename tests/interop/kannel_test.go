@@ -93,7 +93,7 @@ const slowPeer = time.Minute
 // startSimulator starts our SMSC with a recorder before it.
 func startSimulator(t *testing.T, protocol string, window int) (*simulator.Simulator, *recorder) {
 	t.Helper()
-	cfg := simulator.Config{User: user, Password: password, Window: window, ResponseTimeout: slowPeer}
+	cfg := simulator.Config{User: user, Password: password, Window: window, SubmitWindow: window, ResponseTimeout: slowPeer}
 	if os.Getenv("RINGWAY_LOG") == "1" {
 		cfg.Log = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel))
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/ringway-im/ringway/tests/need"
@@ -13,14 +14,18 @@ import (
 
 // The npm package smpp is an ESME at our simulator.
 func TestNPMESME(t *testing.T) {
-	testESME(t, func(t *testing.T, port string) *peer { return npmPeer(t, true, "esme", port) })
+	for _, window := range []int{1, 10} {
+		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
+			testESME(t, window, func(t *testing.T, port string) *peer { return npmPeer(t, true, "esme", strconv.Itoa(window), port) })
+		})
+	}
 }
 
 // The npm package smpp is the SMSC of our edge.
 func TestNPMSMSC(t *testing.T) {
 	for _, window := range []int{1, 10} {
 		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
-			testSMSC(t, window, func(t *testing.T) *peer { return npmPeer(t, false, "smsc") })
+			testSMSC(t, window, func(t *testing.T) *peer { return npmPeer(t, false, "smsc", strconv.Itoa(window)) })
 		})
 	}
 }

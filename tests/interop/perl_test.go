@@ -1,7 +1,9 @@
 package interop
 
 import (
+	"fmt"
 	"os/exec"
+	"strconv"
 	"testing"
 
 	"github.com/ringway-im/ringway/tests/need"
@@ -9,13 +11,21 @@ import (
 
 // Perl's Net::SMPP is an ESME at our simulator.
 func TestPerlESME(t *testing.T) {
-	testESME(t, func(t *testing.T, port string) *peer { return perlPeer(t, true, "esme", port) })
+	for _, window := range []int{1, 10} {
+		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
+			testESME(t, window, func(t *testing.T, port string) *peer { return perlPeer(t, true, "esme", strconv.Itoa(window), port) })
+		})
+	}
 }
 
 // Perl's Net::SMPP is the SMSC of our edge. It sends hexadecimal ids and
 // receipts of text alone.
 func TestPerlSMSC(t *testing.T) {
-	testSMSC(t, 1, func(t *testing.T) *peer { return perlPeer(t, false, "smsc") })
+	for _, window := range []int{1, 10} {
+		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
+			testSMSC(t, window, func(t *testing.T) *peer { return perlPeer(t, false, "smsc", strconv.Itoa(window)) })
+		})
+	}
 }
 
 func perlPeer(t *testing.T, isESME bool, args ...string) *peer {

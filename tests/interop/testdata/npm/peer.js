@@ -2,8 +2,8 @@
 // An SMSC or an ESME out of the npm package smpp. It reads what to send and
 // writes what it hears, one JSON object a line.
 //
-//   node peer.js smsc          listens, and says {"port"}
-//   node peer.js esme PORT     binds as a transceiver, and says {"bound":true}
+//   node peer.js smsc WINDOW        listens, and says {"port"}
+//   node peer.js esme WINDOW PORT   binds as a transceiver, and says {"bound":true}
 //
 //   in    {"id","from","to","text"}   to send; the end of the input: unbind
 //   out   {"from","to","text"}        a whole text has come
@@ -13,8 +13,8 @@
 const smpp = require('smpp');
 const readline = require('readline');
 
-const [role, port] = process.argv.slice(2);
-const user = 'ringway', password = 'secret', window = 10;
+const [role, size, port] = process.argv.slice(2);
+const user = 'ringway', password = 'secret', window = Number(size);
 
 function say(what) { process.stdout.write(JSON.stringify(what) + '\n'); }
 function fault(text) { say({ fault: text }); }

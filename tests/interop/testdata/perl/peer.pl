@@ -1,7 +1,7 @@
 # An SMSC or an ESME out of Perl's Net::SMPP. It reads what to send and writes
 # what it hears, as ../npm/peer.js does.
 #
-#   perl peer.pl smsc          perl peer.pl esme PORT
+#   perl peer.pl smsc WINDOW          perl peer.pl esme WINDOW PORT
 use strict;
 use warnings;
 use Net::SMPP;
@@ -9,8 +9,8 @@ use Encode;
 use IO::Select;
 use JSON::PP;
 
-my ($role, $port) = @ARGV;
-my ($user, $password, $window) = ('ringway', 'secret', 10);
+my ($role, $window, $port) = @ARGV;
+my ($user, $password) = ('ringway', 'secret');
 $| = 1;
 sub say_json { print encode_json($_[0]), "\n" }
 sub fault { say_json({ fault => $_[0] }) }
