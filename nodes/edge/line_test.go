@@ -166,3 +166,51 @@ func TestOutbind(t *testing.T) {
 		}
 	}
 }
+
+// An SMSC that hands over everything twice: each text from a handset goes up once,
+// and nothing is left that would go up later.
+func TestEachLongTextOnceThoughItsPartsComeTwice(t *testing.T) {
+	for _, kind := range []string{"smpp", "cimd2"} {
+		t.Run(kind, func(t *testing.T) {
+			s := simulated(t, simulator.Config{
+				SMPP: "127.0.0.1:0", CIMD2: "127.0.0.1:0", RetryAfter: 20 * time.Millisecond, Faults: simulator.Faults{DuplicateRate: 1},
+			})
+			address := map[string]string{"smpp": s.SMPPAddr(), "cimd2": s.CIMD2Addr()}[kind]
+			e := alone(t, config.SMSC{Protocol: kind, Binds: []config.Bind{{Address: address}}})
+			h, err := s.Handset("+639170000001")
+			if err != nil {
+				t.Fatal(err)
+			}
+			const texts, parts = 5, 3
+			for i := range texts {
+				if err := h.Send("63917000", strings.Repeat(fmt.Sprint(i, " "), 200)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "each part has come twice", func() bool {
+				stats := s.Stats()
+				return stats.Redelivered == texts*parts && stats.MOPending == 0
+			})
+			state, err := e.store.Up().Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := int(state.LastRetrieved) + e.store.Up().Waiting(); n != texts {
+				t.Errorf("%d texts go up, want %d", n, texts)
+			}
+			left := make(chan string, 1)
+			e.store.LoadInlet(func(notes map[string][]byte, err error) {
+				var names []string
+				for name := range notes {
+					if strings.HasPrefix(name, "text/") {
+						names = append(names, name)
+					}
+				}
+				left <- fmt.Sprint(names, err)
+			})
+			if got := <-left; got != "[] <nil>" {
+				t.Errorf("in the making are %s", got)
+			}
+		})
+	}
+}

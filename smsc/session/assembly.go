@@ -3,6 +3,8 @@ package session
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +22,9 @@ type assembly struct {
 	Pieces   []text.Piece
 	Codings  []text.Coding // of Pieces
 	Doubled  bool          // a part may have come twice
+	// Perhaps came just before and repeats the text before under this name. Where
+	// this text's own part does not come, it was that.
+	Perhaps *assembly `json:",omitempty"`
 }
 
 func (a *assembly) add(p smsc.Part, doubled bool) {
@@ -31,6 +36,22 @@ func (a *assembly) add(p smsc.Part, doubled bool) {
 func (a *assembly) complete() bool {
 	_, ok := text.Join(a.Pieces...)
 	return ok
+}
+
+// filled is the text with what it perhaps has beside its own parts.
+func (a *assembly) filled() *assembly {
+	if a.Perhaps == nil {
+		return a
+	}
+	full := &assembly{
+		Since: a.Since, From: a.From, To: a.To, Pieces: slices.Clone(a.Pieces), Codings: slices.Clone(a.Codings), Doubled: a.Doubled,
+	}
+	for i, piece := range a.Perhaps.Pieces {
+		if text.Place(a.Pieces, piece) == text.Added {
+			full.add(smsc.Part{UDH: piece.UDH, Data: piece.Data, Coding: a.Perhaps.Codings[i]}, a.Perhaps.Doubled)
+		}
+	}
+	return full
 }
 
 // message puts together what is there, in order of the parts' numbers. id and
@@ -63,63 +84,171 @@ func (a *assembly) message() *messages.Message {
 	return m
 }
 
-// texts are those in the making, at most so many.
-type texts struct {
-	open map[string]*assembly
-	most int
+const (
+	// repeatWithin is how long after a text was complete a part of it that comes
+	// again is a repetition: the SMSC missed the answer. It is short because a sender
+	// may use a reference again, some always use the same one: the same text sent
+	// again on purpose with the same reference looks no different.
+	repeatWithin = 10 * time.Minute
+	// settleAfter is how far apart a text's parts may come and still help to tell it
+	// from repetitions of the one before.
+	settleAfter = time.Minute
+)
+
+// whole is what is remembered of a text that was complete. It is a note, too.
+type whole struct {
+	name  string
+	At    time.Time // of its last part
+	Parts []uint64  // hashes, by number
+	Again *assembly `json:",omitempty"` // parts that came again: repetitions, or another text begins alike
 }
 
-func newTexts(most int) texts { return texts{map[string]*assembly{}, max(most, 1)} }
+// has says whether a part repeats one of the text's.
+func (w *whole) has(p smsc.Part, c text.Concat, now time.Time) bool {
+	return w != nil && now.Sub(w.At) < repeatWithin && int(c.Number) <= len(w.Parts) &&
+		w.Parts[c.Number-1] == pieceHash(p.Coding, text.Piece{UDH: p.UDH, Data: p.Data})
+}
+
+func (w *whole) repeated(p smsc.Part, doubled bool, now time.Time) {
+	if w.Again == nil || now.Sub(w.Again.Since) > settleAfter {
+		w.Again = &assembly{Since: now}
+	}
+	if text.Place(w.Again.Pieces, text.Piece{UDH: p.UDH, Data: p.Data}) == text.Added {
+		w.Again.add(p, doubled)
+	}
+	if w.Again.complete() { // no other text
+		w.Again = nil
+	}
+}
+
+// texts are those in the making and those complete lately, at most so many of each.
+type texts struct {
+	open   map[string]*assembly
+	wholes map[string]*whole
+	order  []*whole // oldest first; some have been followed by a later one of their name
+	most   int
+}
+
+func newTexts(most int) texts {
+	return texts{open: map[string]*assembly{}, wholes: map[string]*whole{}, most: max(most, 1)}
+}
+
+// load takes over the texts among the journal's notes, and says which are bad.
+func (t *texts) load(notes map[string][]byte) (bad map[string]error) {
+	bad = map[string]error{}
+	for note, value := range notes {
+		if name, ok := strings.CutPrefix(note, wholeNote); ok {
+			w := &whole{name: name}
+			if bad[note] = json.Unmarshal(value, w); bad[note] == nil {
+				t.wholes[name] = w
+				t.order = append(t.order, w)
+			}
+		} else if strings.HasPrefix(note, assemblyNote) {
+			a := new(assembly)
+			if bad[note] = json.Unmarshal(value, a); bad[note] == nil {
+				t.open[note] = a
+			}
+		}
+	}
+	maps.DeleteFunc(bad, func(_ string, err error) bool { return err == nil })
+	slices.SortFunc(t.order, func(a, b *whole) int { return a.At.Compare(b.At) })
+	return bad
+}
 
 // filed is what follows a part.
 type filed struct {
-	whole      *assembly         // nil: parts are missing
-	incomplete []*assembly       // go on as they are
-	drop       []string          // notes to forget, before put
-	put        map[string][]byte // notes
+	passed []*assembly       // go on: whole, or as they are
+	drop   []string          // notes to forget, before put
+	put    map[string][]byte // notes
 }
 
-// add files one part of several. One that has come before is dropped; other
-// content under the same number begins a new text, and the old one goes on as it
-// is, as does the oldest when there are too many.
-func (t texts) add(p smsc.Part, c text.Concat, doubled bool, now time.Time) (f filed) {
+func (f *filed) note(name string, v any) {
+	if f.put == nil {
+		f.put = map[string][]byte{}
+	}
+	f.put[name] = encodeNote(v)
+}
+
+// add files one part of several. One that has come before is dropped, also when
+// its text is whole; other content under the same number begins a new text, and
+// the old one goes on as it is, as does the oldest when there are too many.
+func (t *texts) add(p smsc.Part, c text.Concat, doubled bool, now time.Time) (f filed) {
 	name := assemblyName(p, c)
-	a := t.open[name]
+	a, again := t.open[name], t.wholes[name].has(p, c, now)
+	if a == nil && again {
+		w := t.wholes[name]
+		w.repeated(p, doubled, now)
+		f.note(wholeNote+name, w)
+		return f
+	}
 	if a != nil {
-		switch text.Place(a.Pieces, text.Piece{UDH: p.UDH, Data: p.Data}) {
-		case text.Duplicate:
+		switch place := text.Place(a.Pieces, text.Piece{UDH: p.UDH, Data: p.Data}); {
+		case place == text.Duplicate, place == text.Clash && again:
 			return f
-		case text.Clash: // a later text under the same reference
-			f = t.giveUp(name)
+		case place == text.Clash: // a later text under the same reference
+			t.giveUp(&f, name, now)
 			a = nil
 		}
 	}
 	if a == nil {
 		if len(t.open) >= t.most {
-			oldest := t.giveUp(t.oldest())
-			f.incomplete, f.drop = append(f.incomplete, oldest.incomplete...), append(f.drop, oldest.drop...)
+			t.giveUp(&f, t.oldest(), now)
 		}
 		a = &assembly{Since: now, From: clean(p.From.String()), To: clean(p.To.String())}
 		t.open[name] = a
+		if w := t.wholes[name]; w != nil && w.Again != nil {
+			if now.Sub(w.Again.Since) <= settleAfter {
+				a.Perhaps = w.Again
+			}
+			w.Again = nil
+			f.note(wholeNote+name, w)
+		}
 	}
 	a.add(p, doubled)
 	if a.complete() {
-		delete(t.open, name)
-		f.whole, f.drop = a, append(f.drop, name)
+		t.pass(&f, name, a, now)
 	} else {
-		f.put = map[string][]byte{name: encodeNote(a)}
+		f.note(name, a)
 	}
 	return f
 }
 
 // giveUp ends a text as it is.
-func (t texts) giveUp(name string) (f filed) {
-	f.incomplete, f.drop = []*assembly{t.open[name]}, []string{name}
-	delete(t.open, name)
-	return f
+func (t *texts) giveUp(f *filed, name string, now time.Time) {
+	t.pass(f, name, t.open[name].filled(), now)
 }
 
-func (t texts) oldest() (name string) {
+// pass ends a text, and remembers it if it is whole.
+func (t *texts) pass(f *filed, name string, a *assembly, now time.Time) {
+	f.passed = append(f.passed, a)
+	f.drop = append(f.drop, name)
+	delete(t.open, name)
+	if !a.complete() {
+		return
+	}
+	w := &whole{name: name, At: now, Parts: make([]uint64, len(a.Pieces))}
+	for i, piece := range a.Pieces {
+		c, _ := text.Concatenation(piece.UDH)
+		w.Parts[c.Number-1] = pieceHash(a.Codings[i], piece)
+	}
+	if len(t.order) >= t.most {
+		t.forgetOldest(f)
+	}
+	t.wholes[name] = w
+	t.order = append(t.order, w)
+	f.note(wholeNote+name, w)
+}
+
+func (t *texts) forgetOldest(f *filed) {
+	w := t.order[0]
+	t.order = t.order[1:]
+	if t.wholes[w.name] == w {
+		delete(t.wholes, w.name)
+		f.drop = append(f.drop, wholeNote+w.name)
+	}
+}
+
+func (t *texts) oldest() (name string) {
 	for each, a := range t.open {
 		if name == "" || a.Since.Before(t.open[name].Since) {
 			name = each
@@ -128,14 +257,31 @@ func (t texts) oldest() (name string) {
 	return name
 }
 
-// since names the texts that were begun at that time or before.
-func (t texts) since(at time.Time) (names []string) {
+// due names the texts that were begun at that time or before, and those that
+// have waited long enough for parts that were perhaps there.
+func (t *texts) due(begun, now time.Time) (names []string) {
 	for name, a := range t.open {
-		if !a.Since.After(at) {
+		if !a.Since.After(begun) || a.Perhaps != nil && now.Sub(a.Since) > settleAfter && a.filled().complete() {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// expire forgets what no repetition is expected of any more.
+func (t *texts) expire(now time.Time) (f filed) {
+	for len(t.order) > 0 && now.Sub(t.order[0].At) >= repeatWithin {
+		t.forgetOldest(&f)
+	}
+	return f
+}
+
+func pieceHash(coding text.Coding, piece text.Piece) uint64 {
+	h := fnv.New64a()
+	for _, each := range [][]byte{{byte(coding)}, piece.UDH, piece.Data} { // UDH tells its length
+		_, _ = h.Write(each)
+	}
+	return h.Sum64()
 }
 
 // name is what the text is filed under; parts with equal names belong together.
@@ -146,6 +292,7 @@ func assemblyName(p smsc.Part, c text.Concat) string {
 // Kinds of notes, by the beginnings of their names.
 const (
 	assemblyNote = "text/"
+	wholeNote    = "whole/"
 	lastNote     = "last/"
 )
 

@@ -27,7 +27,10 @@ type InletConfig struct {
 	SpillMessages, SpillEvents int
 	Space                      func() error  // an error while the disk is nearly full; the same then; nil: it never is
 	AssembleWithin             time.Duration // then a text goes on without its missing parts (24 h)
-	MaxTexts                   int           // texts in the making; beyond it the oldest goes on as it is
+	// MaxTexts is how many texts may be in the making; beyond it the oldest goes on
+	// as it is. Of so many that are whole the inlet knows for 10 minutes a part that
+	// comes again.
+	MaxTexts int
 	// RedeliverWithin is how long after a session is bound again an identical
 	// redelivery of its last deliver is swallowed; 0: not at all. SMPP has no
 	// timestamp to tell a redelivery from a person who says the same again.
@@ -157,23 +160,21 @@ func (n *inlet) onLoaded(ctx actor.Context, m notesLoaded) {
 		n.cfg.Logger.Error("the journal cannot be read; nothing is taken from the SMSC", zap.String("smsc", n.cfg.SMSC), zap.Error(m.err))
 		return
 	}
+	bad := n.texts.load(m.notes)
 	for name, note := range m.notes {
-		var err error
 		if session, ok := strings.CutPrefix(name, lastNote); ok {
 			var all []*last
-			err = json.Unmarshal(note, &all)
+			if err := json.Unmarshal(note, &all); err != nil {
+				bad[name] = err
+			}
 			for _, l := range all {
 				l.suspect = true
 			}
 			n.lasts[session] = all
-		} else {
-			a := new(assembly)
-			err = json.Unmarshal(note, a)
-			n.texts.open[name] = a
 		}
-		if err != nil {
-			n.cfg.Logger.Error("a note of the journal cannot be read", zap.String("note", name), zap.Error(err))
-		}
+	}
+	for name, err := range bad {
+		n.cfg.Logger.Error("a note of the journal cannot be read", zap.String("note", name), zap.Error(err))
 	}
 	n.ready = true
 	for _, e := range n.early {
@@ -272,18 +273,16 @@ func (n *inlet) onDelivered(m delivered) {
 // assemble adds a part to its text, and passes on what that makes whole or ends.
 func (n *inlet) assemble(in *intake, part smsc.Part, c text.Concat, possibly bool) {
 	f := n.texts.add(part, c, possibly, time.Now())
-	in.Put = merge(in.Put, f.put)
 	n.passed(in, f)
 }
 
 func (n *inlet) passed(in *intake, f filed) {
-	in.Drop = append(in.Drop, f.drop...)
-	for _, a := range f.incomplete {
-		n.cfg.Metrics.Incomplete(len(a.Pieces))
+	in.Put, in.Drop = merge(in.Put, f.put), append(in.Drop, f.drop...)
+	for _, a := range f.passed {
+		if !a.complete() {
+			n.cfg.Metrics.Incomplete(len(a.Pieces))
+		}
 		n.pass(in, a)
-	}
-	if f.whole != nil {
-		n.pass(in, f.whole)
 	}
 }
 
@@ -365,12 +364,18 @@ func (n *inlet) onReportKept(m reportKept) {
 // what nobody will ask for.
 func (n *inlet) onSweepDue() {
 	now := time.Now()
-	for _, name := range n.texts.since(now.Add(-n.cfg.AssembleWithin)) {
+	for _, name := range n.texts.due(now.Add(-n.cfg.AssembleWithin), now) {
 		if n.cfg.Journal.Up().Waiting() < n.cfg.SpillMessages {
-			in := &intake{}
-			n.passed(in, n.texts.giveUp(name))
+			in, f := &intake{}, filed{}
+			n.texts.giveUp(&f, name, now)
+			n.passed(in, f)
 			n.keep(in)
 		}
+	}
+	if f := n.texts.expire(now); len(f.drop) > 0 {
+		in := &intake{}
+		n.passed(in, f)
+		n.keep(in)
 	}
 	if !now.Before(n.purge) {
 		n.purge = now.Add(purgeEvery)

@@ -139,6 +139,43 @@ func TestReassemblyInAnyOrderWithDuplicates(t *testing.T) {
 	})
 }
 
+// A part that comes again when its text is whole is answered, and gives nothing,
+// also after a restart; nothing of it is left.
+func TestPartsOfAWholeTextComeAgain(t *testing.T) {
+	for _, end := range []string{"restart", "none"} {
+		synctest.Test(t, func(t *testing.T) {
+			body := strings.Repeat("0123456789", 40)
+			parts := pieces(t, "+639170000001", body, 200)
+			within := func(c *InletConfig) { c.AssembleWithin = 15 * time.Minute }
+			e := newEdge(t, options{inlet: within})
+			for _, p := range parts {
+				e.accept(p)
+			}
+			if end == "restart" {
+				e = e.crash(options{smsc: e.smsc, inlet: within})
+			}
+			e.accept(parts[1])
+			e.accept(parts[2])
+			if end == "restart" {
+				e = e.crash(options{smsc: e.smsc, inlet: within})
+			}
+			time.Sleep(20 * time.Minute)
+			synctest.Wait()
+			if ms := e.up(); len(ms) != 1 || ms[0].Text != body || e.counts.get("incomplete") != 0 {
+				t.Errorf("end %s: up queue %v", end, ms)
+			}
+			e.store.LoadInlet(func(notes map[string][]byte, err error) {
+				for name := range notes {
+					if !strings.HasPrefix(name, lastNote) {
+						t.Errorf("end %s: %s is left (%v)", end, name, err)
+					}
+				}
+			})
+			e.settle()
+		})
+	}
+}
+
 func TestReferenceUsedAgainStartsANewText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := pieces(t, "+639170000001", strings.Repeat("a", 200), 3)
