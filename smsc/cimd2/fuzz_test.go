@@ -137,9 +137,9 @@ func (s *script) received(operations []Operation, in *inbox, out *outbox) smsc.E
 
 // quirks are deviations of the SMSC, mostly a few.
 func (s *script) quirks() (q smsc.Quirks) {
-	bits := s.next() & s.next()
+	some, others := s.next(), s.next()
 	for i, flag := range []*bool{&q.NoLogoutAnswer, &q.NegativeDelivers, &q.RequireChecksum, &q.TrailingAt, &q.NoChecksum} {
-		*flag = bits>>i&1 != 0
+		*flag = some&others>>i&1 != 0
 	}
 	q.Alphabet, q.Numbers = smsc.Alphabet(s.next()%3), smsc.Numbers(s.next()%3)
 	return q
