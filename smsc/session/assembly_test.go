@@ -44,7 +44,7 @@ func FuzzReassembler(f *testing.F) {
 			wholes = map[string]*whole{} // by name
 			recent []*whole
 		)
-		content := func(coding text.Coding, data []byte) string { return fmt.Sprint(coding, data) }
+		content := func(coding text.Coding, data []byte) string { return fmt.Sprint(coding, string(data)) }
 		follow := func(f filed) {
 			for _, name := range f.drop {
 				delete(notes, name)
@@ -60,7 +60,7 @@ func FuzzReassembler(f *testing.F) {
 				for i, piece := range a.Pieces {
 					c, _ := text.Concatenation(piece.UDH)
 					w.parts[c.Number] = content(a.Codings[i], piece.Data)
-					key := fmt.Sprint(name, c.Number, piece.Data)
+					key := fmt.Sprint(name, c.Number, string(piece.Data))
 					if passed[key]++; passed[key] > given[key] {
 						t.Fatalf("%s came %d times and is passed on again", key, given[key])
 					}
@@ -114,7 +114,7 @@ func FuzzReassembler(f *testing.F) {
 				}
 			}
 			name, part := assemblyName(p, c), content(p.Coding, p.Data)
-			given[fmt.Sprint(name, number, p.Data)]++
+			given[fmt.Sprint(name, number, string(p.Data))]++
 			if w := wholes[name]; w != nil {
 				w.quiet = w.quiet && slices.Contains(recent, w) && now.Sub(w.at) < repeatWithin && w.parts[number] == part
 			}

@@ -206,7 +206,15 @@ var mutants = []mutant{
 	},
 	{
 		"assembly without dedup", "smsc/session/assembly.go",
-		"\t\tcase text.Duplicate:\n\t\t\treturn f\n", "\t\tcase text.Duplicate:\n", in(session), "TestReassembly|TestText",
+		"case place == text.Duplicate, place == text.Clash && again:", "case place == text.Clash && again:", in(session), "TestReassembly|TestText",
+	},
+	{
+		"a part that comes again begins a text anew", "smsc/session/assembly.go",
+		"if a == nil && again {", "if a == nil && again && false {", in(session), "TestPartsOfAWholeText",
+	},
+	{
+		"what waits in a session goes in the pause", "smsc/session/session.go",
+		"\t\ts.throttled++\n\t\ts.returnSubmits(ctx)\n", "\t\ts.throttled++\n", in(session), "TestThrottling",
 	},
 	{
 		"a redelivery is swallowed more than once", "smsc/session/inlet.go",
