@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -154,6 +155,9 @@ var ruleRows = []struct{ rule, esme, smsc, tests string }{
 
 // TestConformanceDocument keeps docs/conformance-smpp.md what the code says:
 // every PDU, field, parameter and status is in it, and every test exists.
+// quirksOfCIMD2 are no business of SMPP's.
+var quirksOfCIMD2 = []string{"NoChecksum", "RequireChecksum", "NegativeDelivers"}
+
 func TestConformanceDocument(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`# SMPP v3.4: what is supported
@@ -264,6 +268,11 @@ Net::SMPP and jsmpp), TestEveryTruncationIsAnError, FuzzDecode.
 * An SMSC that leaves sc_interface_version out is taken for one of v3.4.
 `)
 	got := b.String()
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[smsc.Quirks]()) {
+		if named := regexp.MustCompile(`\b` + f.Name + `\b`).MatchString(got); named == slices.Contains(quirksOfCIMD2, f.Name) {
+			t.Errorf("smsc.Quirks.%s is named: %v; a deviation of an SMPP SMSC needs a row, another has none", f.Name, named)
+		}
+	}
 	if *update {
 		if err := os.WriteFile(conformanceFile, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
