@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,6 +140,7 @@ func (n *inlet) Receive(ctx actor.Context) {
 	case received:
 		n.onReceived(m)
 	case intakeAgain:
+		n.renew(m.intake)
 		n.keep(m.intake)
 	case reportKept:
 		n.onReportKept(m)
@@ -295,6 +298,25 @@ func (n *inlet) pass(in *intake, a *assembly) {
 
 func (n *inlet) keep(in *intake) {
 	n.cfg.Journal.Receive(in.Intake, func(err error) { n.root.Send(n.self, received{in, err}) })
+}
+
+// renew has an intake that was refused put the notes as they are now: what came after
+// it may be durable already.
+func (n *inlet) renew(in *intake) {
+	put := map[string][]byte{}
+	for _, name := range slices.AppendSeq(slices.Clone(in.Drop), maps.Keys(in.Put)) {
+		session, isLast := strings.CutPrefix(name, lastNote)
+		complete, isWhole := strings.CutPrefix(name, wholeNote)
+		switch {
+		case isLast:
+			put[name] = encodeNote(n.lasts[session])
+		case isWhole && n.texts.wholes[complete] != nil:
+			put[name] = encodeNote(n.texts.wholes[complete])
+		case n.texts.open[name] != nil:
+			put[name] = encodeNote(n.texts.open[name])
+		}
+	}
+	in.Put = put
 }
 
 func (n *inlet) onReceived(m received) {

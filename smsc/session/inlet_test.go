@@ -363,3 +363,49 @@ func TestParkedReceiptsAreBoundedAndForgotten(t *testing.T) {
 		}
 	})
 }
+
+// busyDisk is a journal that takes nothing the first time.
+type busyDisk struct {
+	journal.Edge
+	refused bool
+}
+
+func (d *busyDisk) Receive(in journal.Intake, done func(error)) {
+	if !d.refused {
+		d.refused = true
+		done(journal.ErrFull)
+		return
+	}
+	d.Edge.Receive(in, done)
+}
+
+// A part that the disk had no room for is kept after the one that makes its text whole:
+// nothing of the text is left that would go on as another one.
+func TestPartsThatTheDiskTakesInAnotherOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		within := func(c *InletConfig) { c.AssembleWithin = 15 * time.Minute }
+		disk := &busyDisk{}
+		e := newEdge(t, options{inlet: func(c *InletConfig) {
+			within(c)
+			disk.Edge, c.Journal = c.Journal, disk
+		}})
+		body := strings.Repeat("0123456789", 20)
+		for i, p := range pieces(t, "+639170000001", body, 200) {
+			e.smsc.one().handle(smsc.ServerDeliver{Ref: uint64(i + 1), Deliver: smsc.Deliver{Part: p, At: "260101120000"}})
+		}
+		for range 2 {
+			if a := e.smsc.answeredDeliver(); !a.OK {
+				t.Fatalf("the edge answered %+v", a)
+			}
+		}
+		if !disk.refused {
+			t.Fatal("the disk took everything at once")
+		}
+		e = e.crash(options{smsc: e.smsc, inlet: within})
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		if ms := e.up(); len(ms) != 1 || ms[0].Text != body || e.counts.get("incomplete") != 0 {
+			t.Errorf("up queue %v", ms)
+		}
+	})
+}
