@@ -260,7 +260,9 @@ func (x *torment) run() {
 		}
 	}
 	stop()
-	x.judge()
+	if len(x.rounds) > 0 {
+		x.judge()
+	}
 	x.conclude()
 }
 
