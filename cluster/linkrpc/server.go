@@ -93,7 +93,11 @@ func (c guarded) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 		err = why
 	}
 	if err != nil {
-		c.log.Info("link refused: TLS handshake failed", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
+		level := zap.InfoLevel
+		if errors.Is(err, io.EOF) {
+			level = zap.DebugLevel // an edge had another connection up meanwhile, or somebody looked whether the port is open
+		}
+		c.log.Log(level, "link refused: TLS handshake failed", zap.Stringer("peer", raw.RemoteAddr()), zap.Error(err))
 		return nil, nil, err
 	}
 	own, _ := info.(authInfo)
