@@ -1033,6 +1033,7 @@ func TestServerMalformedAgain(t *testing.T) {
 	s = boundServer(t, smsc.ServerConfig{AnyNumber: true})
 	s.step(garbled("03:009"), "> 53:009"+refused)
 	s.step(garbled("03:012"), "> 99:011")
+	s.step(garbled("77:011"), "> 98:011"+refused) // no operation, and no number for a response to it
 
 	// An ESME with a window is asked once for what is missing.
 	s = &story{t, NewServer(smsc.ServerConfig{}), map[string]smsc.Timer{}}

@@ -366,7 +366,11 @@ func (s *server) reply(r *received, response *Packet, do []smsc.Effect) []smsc.E
 }
 
 func (s *server) refuse(r *received, e Error, do []smsc.Effect) []smsc.Effect {
-	return s.reply(r, s.writer.start(r.packet.Operation.Response(), r.packet.Number).addError(e), do)
+	response := GeneralError
+	if r.packet.Operation.known() {
+		response = r.packet.Operation.Response()
+	}
+	return s.reply(r, s.writer.start(response, r.packet.Number).addError(e), do)
 }
 
 // nack asks for the number that should have come. An ESME with a window has
