@@ -119,6 +119,9 @@ func FuzzReassembler(f *testing.F) {
 				w.quiet = w.quiet && slices.Contains(recent, w) && now.Sub(w.at) < repeatWithin && w.parts[number] == part
 			}
 			follow(all.add(p, c, how&0x40 != 0, now))
+			if w := wholes[name]; w != nil && w.parts[number] != part { // it has ended that one, and begins the next
+				w.quiet = false
+			}
 		}
 		for range 2 { // what the first one makes whole is remembered
 			now = now.Add(24 * time.Hour)
