@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -194,9 +195,13 @@ func files(t *testing.T, fsys vfs.FS) map[string][]byte {
 	}
 	all := map[string][]byte{}
 	for _, name := range names {
-		if all[name], err = readFile(fsys, "data/"+name); err != nil {
+		octets, err := readFile(fsys, "data/"+name)
+		if errors.Is(err, fs.ErrNotExist) { // an open store clears away logs of the one before
+			continue
+		} else if err != nil {
 			t.Fatal(err)
 		}
+		all[name] = octets
 	}
 	return all
 }
