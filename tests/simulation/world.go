@@ -655,6 +655,9 @@ func (w *world) unrest() string {
 	if !w.hub.alive() || !w.edge.alive() {
 		return "a process is not running"
 	}
+	if w.hub.paused || w.edge.paused { // the pictures of its rings are old
+		return "a process stands still"
+	}
 	for _, l := range w.lines {
 		if len(l.unsent) > 0 {
 			return fmt.Sprintf("%s has %d to send", l.name, len(l.unsent))
