@@ -27,6 +27,7 @@ import (
 	"github.com/ringway-im/ringway/nodes/simulator"
 	"github.com/ringway-im/ringway/smsc/text"
 	"github.com/ringway-im/ringway/tests/corpus"
+	"github.com/ringway-im/ringway/tests/port"
 )
 
 // Kannel is an ESME at our simulator: 2,000 texts each way unchanged, a receipt
@@ -372,12 +373,11 @@ func utf16be(octets string) string {
 func freePorts(t *testing.T, n int) (ports []int) {
 	t.Helper()
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		p, err := port.Free()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, p)
 	}
 	return ports
 }
