@@ -14,6 +14,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/peer"
 )
@@ -161,8 +162,15 @@ func (d *dialer) dial(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	}
 }
 
-// client prepares a connection to a hub. last tells why the last attempt to connect
-// failed: gRPC wraps it away.
+// errEnded is what a client's second connection is refused with.
+var errEnded = errors.New("the hub ended the connection before the stream was open: its log says why")
+
+// never is how long a client waits before it tries a second time.
+const never = 24 * time.Hour
+
+// client prepares one connection to a hub. last tells why it could not be made: gRPC
+// wraps it away. Left alone, gRPC would try again at once where a hub hangs up on
+// somebody who is not to come in; when to dial again is for the session to say.
 func (d *dialer) client(hub string, within time.Duration, connected func()) (cc *grpc.ClientConn, last *atomic.Pointer[error], err error) {
 	host, _, err := net.SplitHostPort(hub)
 	if err != nil {
@@ -171,17 +179,21 @@ func (d *dialer) client(hub string, within time.Duration, connected func()) (cc 
 	cfg := d.cfg.TLS()
 	cfg.ServerName = host
 	last = &atomic.Pointer[error]{}
+	var dialled atomic.Bool
 	cc, err = grpc.NewClient("passthrough:///"+hub,
 		grpc.WithTransportCredentials(Credentials(cfg, true)),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			if dialled.Swap(true) {
+				return nil, errEnded
+			}
 			nd := net.Dialer{Control: congestion(d.cfg.Congestion)}
 			c, err := fresh(ctx, connected, func(ctx context.Context) (net.Conn, error) { return nd.DialContext(ctx, "tcp", addr) })
-			last.Store(&err) // and tries again on a goroutine of its own
+			last.Store(&err)
 			return c, err
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(MaxFrame), grpc.MaxCallSendMsgSize(MaxFrame)),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: within}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: within, Backoff: backoff.Config{BaseDelay: never, MaxDelay: never}}),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(), grpc.WithIdleTimeout(0), grpc.WithDisableRetry(),
 	)
 	if err != nil {
