@@ -211,7 +211,7 @@ func (j *joining) ringHolds(what journal.Rejoin, held map[uint64][]byte, behind 
 		case here && !what.Restored:
 		case !here && m.Message.From == "" && m.Message.To == "": // adopted once, and lost: its text is nowhere
 			j.vacate(seq)
-		case m.State >= messages.State_CONFIRMED || behind:
+		case m.State >= messages.State_SENT || behind: // the word that the edge has it may have been lost in a cut
 			j.doubt(m)
 		}
 		if behind && !here && m != nil && j.r.down[seq] != nil {
