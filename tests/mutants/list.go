@@ -252,6 +252,10 @@ var mutants = []mutant{
 		"\t\tif t.message(slot.message.Id) == nil { // else", "\t\tif slot.message.Id != nil { // else", in(hubstore), "TestConformance",
 	},
 	{
+		"what a lost edge had only been sent is no doubt", "nodes/store/hubstore/rejoin.go",
+		"case m.State >= messages.State_SENT || behind:", "case m.State >= messages.State_CONFIRMED || behind:", in(hubstore), "TestConformance",
+	},
+	{
 		"a slot is delivered twice", "nodes/store/hubstore/rings.go",
 		"\t\tif slot.result != nil {\n\t\t\tresult", "\t\tif slot.result != nil && seq == 0 {\n\t\t\tresult", in(hubstore), "TestConformance",
 	},

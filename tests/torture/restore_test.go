@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/hub"
 	"github.com/ringway-im/ringway/nodes/store/edgestore"
 	"github.com/ringway-im/ringway/nodes/store/hubstore"
 )
@@ -72,6 +73,31 @@ func TestReplacedEdge(t *testing.T) {
 		t.Errorf("%d doubts; want those in the ring and the deferred ones", doubts)
 	}
 	t.Logf("%d doubts, %d came twice", doubts, twice)
+}
+
+// The same after a cut: the edge went on submitting, and the word of what it had stored
+// never came to the hub, to which it was only Sent. That may have been submitted too.
+func TestEdgeReplacedAfterACut(t *testing.T) {
+	w := newWorld(t, nil)
+	w.WAN.SetRTT(2 * time.Second)
+	w.send(anna, "cut", 20)
+	w.until("some have come", func() bool { return len(w.received(anna)) >= 8 })
+	w.WAN.Cut() // Confirmed is on its way for most of a second yet
+	if s := w.states(); s[messages.State_SENT] != 20 {
+		t.Fatalf("the hub has heard of what the edge has: %v", s)
+	}
+	w.must(w.StopEdge())
+	w.lose(w.Edges.DataDir)
+	w.must(w.Hub.ReplaceEdge("manila-1"))
+	w.until("the hub has given up the link", func() bool { return w.Hub.Rings()[0].Link != hub.LinkUp })
+	w.WAN.SetRTT(0)
+	w.WAN.Restore()
+	w.must(w.StartEdge())
+	w.await()
+	w.until("all are processed", func() bool { return w.states()[messages.State_PROCESSED] == 20 })
+	if twice := w.onlyDoubtsTwice(anna); twice < 8 {
+		t.Errorf("%d came twice, want 8 at least: what came before the cut", twice)
+	}
 }
 
 // An edge restored from an old backup: what it had done since is not done again, as
