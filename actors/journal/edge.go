@@ -57,6 +57,10 @@ type Outlet interface {
 	Result(seq uint64, id []byte) (*messages.Result, bool, error)
 }
 
+// MaxDeferred is how many messages an edge's retry queue may hold: Hello names them, as
+// the hub has to know of each who has it before an edge joins anew.
+const MaxDeferred = 100_000
+
 // Task is how far a message has come on its way to the SMSC.
 type Task struct {
 	Seq       uint64

@@ -78,11 +78,19 @@ func checkData(d *messages.Data, slots uint32) error {
 const (
 	idOctets = 16
 	maxSlots = 65535
+
+	// Nobody gets so far in good faith; who said more once would leave no numbers for
+	// those who come after him.
+	maxEpoch  = 1 << 40 // an epoch a second since 1970 is far below
+	maxNumber = 1 << 62 // of sequences and status events
 )
 
 // CheckWelcome is the edge's: it refuses an epoch below the highest it has
 // stored. A higher one is to be stored before the Welcome is taken.
 func CheckWelcome(epoch, highest uint64) (store bool, err error) {
+	if epoch > maxEpoch {
+		return false, fmt.Errorf("%w: welcome of epoch %d", ErrProtocol, epoch)
+	}
 	if epoch < highest {
 		return false, fmt.Errorf("%w: welcome of epoch %d, this edge has seen %d", ErrOldEpoch, epoch, highest)
 	}

@@ -95,10 +95,40 @@ func (s *hubSync) rejoins(ctx actor.Context) bool {
 	if !s.hello.Restored && !standing.Behind && !(fresh && standing.Used) {
 		return false
 	}
+	if err := checkClaims(s.hello); err != nil {
+		s.refuse(ctx, "protocol", err.Error())
+		return true
+	}
 	s.rejoining, s.looks = s.hello, 0
 	s.cfg.Log.Info("the edge joins anew", zap.Bool("edge_restored", s.hello.Restored), zap.Bool("edge_new", fresh), zap.Bool("hub_restored", standing.Behind))
 	ctx.Request(s.cfg.Mirror, &GetView{})
 	return true
+}
+
+// checkClaims refuses a Hello that the journal is not to adapt to.
+func checkClaims(h *messages.Hello) error {
+	for _, v := range []*messages.View{h.Down, h.Up} {
+		if err := viewIn(v).Check(); err != nil {
+			return err
+		}
+		for _, held := range v.GetHeld() {
+			if len(held.GetId()) != idOctets {
+				return fmt.Errorf("%w: an id of %d octets", ErrProtocol, len(held.GetId()))
+			}
+		}
+	}
+	if h.EventsTrimmed > h.EventsLast || h.EventsLast > maxNumber {
+		return fmt.Errorf("%w: a status log that is trimmed up to %d and ends at %d", ErrProtocol, h.EventsTrimmed, h.EventsLast)
+	}
+	return nil
+}
+
+// CheckRejoin is the edge's: what it is to take into its journal leaves room to go on.
+func CheckRejoin(r *messages.Rejoin) error {
+	if r.GetEpoch() > maxEpoch || r.GetUpAbove() > maxNumber || r.GetEventsAbove() > maxNumber || len(r.GetOpen()) > maxSlots {
+		return fmt.Errorf("%w: rejoin with epoch %d, sequences above %d, events above %d, %d open", ErrProtocol, r.GetEpoch(), r.GetUpAbove(), r.GetEventsAbove(), len(r.GetOpen()))
+	}
+	return nil
 }
 
 // onView waits until everything that came up is answered: the edge will not ask for

@@ -220,6 +220,9 @@ func (s *edgeSync) onFailed(ctx actor.Context, err error) {
 	switch {
 	case errors.As(err, &rejoin) && rejoin.Rejoin.GetEpoch() < s.cfg.Journal.HighestEpoch():
 		s.cfg.Log.Error("a hub of an older epoch wants this edge to join anew: not done", zap.String("hub", hub), zap.Uint64("epoch", rejoin.Rejoin.GetEpoch()))
+	case errors.As(err, &rejoin) && CheckRejoin(rejoin.Rejoin) != nil:
+		s.cfg.Log.Error("the hub's word on how to join anew cannot be taken", zap.String("hub", hub), zap.Error(CheckRejoin(rejoin.Rejoin)))
+		next = slowly
 	case errors.As(err, &rejoin) && s.cfg.Rejoin != nil:
 		s.cfg.Log.Warn("the hub has this edge join anew")
 		s.cfg.Rejoin(rejoin.Rejoin)

@@ -331,7 +331,10 @@ var ErrMalformed = errors.New("ring: malformed view")
 // after 146,000 years.
 const maxSeq = 1 << 62
 
-// check refuses what no side can honestly say.
+// Check refuses what no side can honestly say of a ring of its size.
+func (v View) Check() error { return v.check(Seq(v.Size)) }
+
+// check is Check, and refuses another size.
 func (v View) check(size Seq) error {
 	if v.Size != int(size) {
 		return fmt.Errorf("ring: peer has %d slots, here are %d: configure the same", v.Size, size)

@@ -11,6 +11,7 @@ import (
 	protobuf "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 )
 
@@ -18,8 +19,9 @@ import (
 // its size when they are decoded. So frames are looked through before: what a peer
 // makes this side spend is in proportion to what it sends.
 const (
-	// maxEntries is of messages within a frame: both views of a Hello of 65,535 slots.
-	maxEntries = 2*65535 + 1024
+	// maxEntries is of messages within a frame: both views of a Hello of 65,535 slots,
+	// and the ids of all that the edge tries again.
+	maxEntries = 2*65535 + journal.MaxDeferred + 1024
 
 	// entryOctets is what an honest entry has at least: the state of one part of many.
 	// A frame may have freeEntries smaller ones.

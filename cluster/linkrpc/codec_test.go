@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"runtime"
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 )
 
@@ -81,7 +83,7 @@ func TestHonestFramesAreLetThrough(t *testing.T) {
 		small.Answers = append(small.Answers, &messages.Answer{Ring: 1, Sequence: 1, Id: make([]byte, 16), Result: &messages.Result{State: 1, Parts: []*messages.PartState{{State: 1, SmscId: "1"}}}})
 	}
 	for _, f := range []*messages.Frame{
-		{Hello: &messages.Hello{Down: view(), Up: view()}},
+		{Hello: &messages.Hello{Down: view(), Up: view(), Deferred: slices.Repeat([][]byte{make([]byte, 16)}, journal.MaxDeferred)}},
 		{Heartbeat: &messages.Heartbeat{Rings: []*messages.RingState{rings, rings}}},
 		small,
 		{},

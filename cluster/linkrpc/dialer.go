@@ -223,6 +223,9 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	if err != nil {
 		cancel(nil)
 		cc.Close()
+		if warm { // the hub has just ended it
+			return d.open(root, owner, m, nil)
+		}
 		if why := last.Load(); why != nil {
 			err = errors.Join(err, *why)
 		}

@@ -99,7 +99,7 @@ func TestEdge(t *testing.T) {
 	if b := s.Binds[0]; b.Password != "secret2" || b.Sessions != 1 || b.Mode != "transceiver" {
 		t.Errorf("bind: %+v", b)
 	}
-	if e.Ring.Slots != 255 || e.Retry != (config.Retry{First: 5 * time.Second, Max: 10 * time.Minute, Messages: 1000000}) || e.HTTP.Listen != "127.0.0.1:9080" {
+	if e.Ring.Slots != 255 || e.Retry != (config.Retry{First: 5 * time.Second, Max: 10 * time.Minute, Messages: 100000}) || e.HTTP.Listen != "127.0.0.1:9080" {
 		t.Errorf("defaults: %+v", e)
 	}
 }

@@ -59,6 +59,18 @@ func rejoin(t *testing.T, h hub) {
 	h.must(store.ReplaceEdge(edge))
 	standing("old", false, true)
 
+	// Numbers that nobody can have come to are refused, and change nothing.
+	refused := func(what journal.Rejoin) {
+		t.Helper()
+		what.Instance, what.Restored = []byte("liar"), true
+		if got, err := wait(t, func(done func(journal.Rejoined, error)) { r.Rings.(rejoiner).Rejoin(what, done) }); err == nil {
+			t.Errorf("%+v is taken: %+v", what, got)
+		}
+	}
+	refused(journal.Rejoin{LastRetrieved: 6})
+	refused(journal.Rejoin{Held: []journal.Held{{Seq: 1 << 63, ID: ids[0]}}})
+	refused(journal.Rejoin{EventsTrimmed: 1})
+
 	// A new disk holds nothing: what it may have submitted is in doubt, what it had
 	// in its retry queue goes out again first.
 	got := do(journal.Rejoin{Instance: []byte("new"), Restored: true})
@@ -92,6 +104,9 @@ func rejoin(t *testing.T, h hub) {
 	if r.Epoch() <= epoch || r.Epoch() <= uint64(time.Now().Add(-time.Hour).Unix()) {
 		t.Errorf("epoch %d after %d and a restore", r.Epoch(), epoch)
 	}
+	standing("old", true, true)
+	refused(journal.Rejoin{LastRetrieved: 1<<64 - 1})
+	refused(journal.Rejoin{EventsTrimmed: 1 << 62})
 	standing("old", true, true)
 	stranger := bytes.Repeat([]byte{9}, 16)
 	got = do(journal.Rejoin{

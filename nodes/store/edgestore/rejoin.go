@@ -44,9 +44,12 @@ func (s *Store) Standing() (restored bool, eventsTrimmed uint64) {
 // forgotten.
 func (s *Store) Rejoin(r *messages.Rejoin) error {
 	fresh := s.HighestEpoch() == 0
+	s.mu.Lock()
+	settled := slices.DeleteFunc(slices.Clone(r.Settled), func(id []byte) bool { return !s.deferred[string(id)] })
+	s.mu.Unlock()
 	done := make(chan error, 1)
-	s.db.Update(func(tx *kv.Tx) error {
-		for _, id := range r.Settled {
+	s.owed(0).Update(func(tx *kv.Tx) error {
+		for _, id := range settled {
 			tx.Delete(named('t', id))
 			tx.Delete(named('k', id))
 		}
@@ -72,7 +75,7 @@ func (s *Store) Rejoin(r *messages.Rejoin) error {
 		return s.failure(err)
 	}
 	s.mu.Lock()
-	for _, id := range r.Settled {
+	for _, id := range settled {
 		delete(s.deferred, string(id))
 	}
 	s.mu.Unlock()

@@ -93,9 +93,9 @@ func (r *rings) Rejoin(what journal.Rejoin, done func(journal.Rejoined, error)) 
 	var answer journal.Rejoined
 	r.update(func(t *tx) error {
 		j := joining{tx: t, e: r.e, waiting: waiting, now: t.s.opts.Now(), headed: map[string]bool{}}
-		j.do(what, begun)
+		err := j.do(what, begun)
 		answer = j.answer
-		return nil
+		return err
 	}, func(err error) { done(answer, err) })
 }
 
@@ -141,14 +141,16 @@ type joining struct {
 	answer  journal.Rejoined
 }
 
-func (j *joining) do(what journal.Rejoin, begun [][]byte) {
+func (j *joining) do(what journal.Rejoin, begun [][]byte) error {
 	held := map[uint64][]byte{}
-	last := what.LastRetrieved
 	for _, h := range what.Held {
 		held[h.Seq] = h.ID
-		last = max(last, h.Seq)
 	}
-	behind := j.behind() || last > j.e.last
+	behind := j.behind()
+	last, err := what.Check(j.e.last, j.e.applied, behind)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadCall, err)
+	}
 	retrying := map[string]bool{}
 	for _, id := range what.Deferred {
 		retrying[string(id)] = true
@@ -172,6 +174,7 @@ func (j *joining) do(what journal.Rejoin, begun [][]byte) {
 	j.answer.Open = slices.Sorted(maps.Keys(j.e.down))
 	j.Set(keyOf('E', j.e.name).byte(edgeInstance), what.Instance)
 	j.setEdge(j.e, edgeJoined, j.s.restored)
+	return nil
 }
 
 func (j *joining) behind() bool {

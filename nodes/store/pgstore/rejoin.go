@@ -88,9 +88,9 @@ func (r *rings) Rejoin(what journal.Rejoin, done func(journal.Rejoined, error)) 
 			return names, false
 		},
 		do: func(t *tx) error {
-			j.do(what)
+			err := j.do(what)
 			answer = j.answer
-			return nil
+			return err
 		},
 		done: func(err error) {
 			if err != nil {
@@ -146,14 +146,16 @@ func (j *joining) search(b *pgx.Batch, edge string, ids [][]byte) {
 	})
 }
 
-func (j *joining) do(what journal.Rejoin) {
+func (j *joining) do(what journal.Rejoin) error {
 	held := map[uint64][]byte{}
-	last := what.LastRetrieved
 	for _, h := range what.Held {
 		held[h.Seq] = h.ID
-		last = max(last, h.Seq)
 	}
-	behind := j.r.joined < j.r.restored || last > j.r.last
+	behind := j.r.joined < j.r.restored
+	last, err := what.Check(j.r.last, j.r.applied, behind)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadCall, err)
+	}
 	retrying := map[string]bool{}
 	for _, id := range what.Deferred {
 		retrying[string(id)] = true
@@ -180,6 +182,7 @@ func (j *joining) do(what journal.Rejoin) {
 	j.writes = append(j.writes, func(b *pgx.Batch) {
 		b.Queue(`UPDATE edges SET instance = $2, joined = $3 WHERE edge = $1`, column(j.r.edge), what.Instance, int64(j.r.restored))
 	})
+	return nil
 }
 
 // retrying decides on a message in the edge's retry queue.
