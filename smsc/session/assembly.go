@@ -121,6 +121,11 @@ func (w *whole) repeated(p smsc.Part, doubled bool, now time.Time) {
 	}
 }
 
+// settling says whether the parts that came again may yet turn out to be another text's.
+func (w *whole) settling(now time.Time) bool {
+	return w.Again != nil && now.Sub(w.Again.Since) <= settleAfter
+}
+
 // texts are those in the making and those complete lately, at most so many of each.
 type texts struct {
 	open   map[string]*assembly
@@ -183,7 +188,9 @@ func (t *texts) add(p smsc.Part, c text.Concat, doubled bool, now time.Time) (f 
 	}
 	if a != nil {
 		switch place := text.Place(a.Pieces, text.Piece{UDH: p.UDH, Data: p.Data}); {
-		case place == text.Duplicate, place == text.Clash && again:
+		case place == text.Duplicate:
+			return f
+		case place == text.Clash && again: // a late repetition; or a third text, begun like the first: its parts go to this one
 			return f
 		case place == text.Clash: // a later text under the same reference
 			t.giveUp(&f, name, now)
@@ -197,7 +204,7 @@ func (t *texts) add(p smsc.Part, c text.Concat, doubled bool, now time.Time) (f 
 		a = &assembly{Since: now, From: clean(p.From.String()), To: clean(p.To.String())}
 		t.open[name] = a
 		if w := t.wholes[name]; w != nil && w.Again != nil {
-			if now.Sub(w.Again.Since) <= settleAfter {
+			if w.settling(now) {
 				a.Perhaps = w.Again
 			}
 			w.Again = nil
@@ -232,16 +239,17 @@ func (t *texts) pass(f *filed, name string, a *assembly, now time.Time) {
 		w.Parts[c.Number-1] = pieceHash(a.Codings[i], piece)
 	}
 	if len(t.order) >= t.most {
-		t.forgetOldest(f)
+		t.forget(f, max(slices.IndexFunc(t.order, func(w *whole) bool { return !w.settling(now) }), 0))
 	}
 	t.wholes[name] = w
 	t.order = append(t.order, w)
 	f.note(wholeNote+name, w)
 }
 
-func (t *texts) forgetOldest(f *filed) {
-	w := t.order[0]
-	t.order = t.order[1:]
+// forget drops one of order.
+func (t *texts) forget(f *filed, i int) {
+	w := t.order[i]
+	t.order = slices.Delete(t.order, i, i+1)
 	if t.wholes[w.name] == w {
 		delete(t.wholes, w.name)
 		f.drop = append(f.drop, wholeNote+w.name)
@@ -270,8 +278,8 @@ func (t *texts) due(begun, now time.Time) (names []string) {
 
 // expire forgets what no repetition is expected of any more.
 func (t *texts) expire(now time.Time) (f filed) {
-	for len(t.order) > 0 && now.Sub(t.order[0].At) >= repeatWithin {
-		t.forgetOldest(&f)
+	for len(t.order) > 0 && now.Sub(t.order[0].At) >= repeatWithin && !t.order[0].settling(now) {
+		t.forget(&f, 0)
 	}
 	return f
 }

@@ -16,15 +16,19 @@ import (
 )
 
 // FuzzReassembler hands over parts as the octets say, some twice, with restarts
-// and sweeps between: no part is lost, none is passed on more often than it came,
-// parts that only repeat what was whole give nothing, the bounds hold, and the
-// notes are always those of the texts that are known.
+// and sweeps between: no part is lost, also where it might have been a repetition
+// and another text begins so, none is passed on more often than it came, parts that
+// only repeat what was whole give nothing, the bounds hold, and the notes are always
+// those of the texts that are known.
 func FuzzReassembler(f *testing.F) {
 	f.Add([]byte("\x00\x02\x01a\x00\x02\x02b"))
 	f.Add([]byte("\x00\x02\x01a\x00\x02\x01b\x80\x02\x02c"))
 	f.Add(bytes.Repeat([]byte("\x01\x03\x01a\x12\x02\x02\xe9\x23\x04\x01z\x40\x02\x01\xd8"), 4))
-	f.Add([]byte("\x00\x02\x01a\x00\x02\x02b\x80\x02\x02b\x00\x02\x01a\x20\x02\x01a"))                           // again after it is whole
-	f.Add([]byte("\x00\x02\x01a\x00\x02\x02b\x00\x02\x01a\x00\x02\x02c\x20\x02\x02b\xa0\x02\x02d\x00\x02\x01a")) // the next one begins alike
+	f.Add([]byte("\x00\x02\x01a\x00\x02\x02b\x80\x02\x02b\x00\x02\x01a\x20\x02\x01a"))                                                // again after it is whole
+	f.Add([]byte("\x00\x02\x01a\x00\x02\x02b\x00\x02\x01a\x00\x02\x02c\x20\x02\x02b\xa0\x02\x02d\x00\x02\x01a"))                      // the next one begins alike
+	again := "\x00\x02\x01a\x00\x02\x02b"                                                                                             // what it begins with begins another one,
+	f.Add([]byte(again + "\x21\x02\x01x\x21\x02\x01x\x21\x02\x01x\x00\x02\xf6a\x00\x84\x34c"))                                        // while it grows too old to be known
+	f.Add([]byte(again + "\x01\x02\x01a\x01\x02\x02b\x08\x02\x01a\x08\x02\x02b\x00\x02\x01a\x09\x02\x01a\x09\x02\x02b\x00\x02\x02c")) // and others become whole
 	f.Fuzz(func(t *testing.T, octets []byte) {
 		if len(octets) > 120 {
 			return // the engine would take a minute to make it smaller
@@ -34,6 +38,8 @@ func FuzzReassembler(f *testing.F) {
 			at    time.Time
 			parts map[byte]string
 			quiet bool // nothing but repetitions since
+			since time.Time
+			again map[byte]bool // numbers of these, since then
 		}
 		var (
 			now    = time.Unix(1000, 0)
@@ -43,7 +49,9 @@ func FuzzReassembler(f *testing.F) {
 			passed = map[string]int{}
 			wholes = map[string]*whole{} // by name
 			recent []*whole
+			begun  = map[string]map[byte]bool{} // numbers that a text in the making has to have, by name
 		)
+		settling := func(w *whole) bool { return len(w.again) > 0 && now.Sub(w.since) <= settleAfter }
 		content := func(coding text.Coding, data []byte) string { return fmt.Sprint(coding, string(data)) }
 		follow := func(f filed) {
 			for _, name := range f.drop {
@@ -56,7 +64,7 @@ func FuzzReassembler(f *testing.F) {
 				if w := wholes[name]; w != nil && w.quiet {
 					t.Fatalf("%+v is passed on: repetitions of a text that was", a)
 				}
-				w := &whole{now, map[byte]string{}, true}
+				w := &whole{at: now, parts: map[byte]string{}, quiet: true}
 				for i, piece := range a.Pieces {
 					c, _ := text.Concatenation(piece.UDH)
 					w.parts[c.Number] = content(a.Codings[i], piece.Data)
@@ -68,12 +76,19 @@ func FuzzReassembler(f *testing.F) {
 				if len(w.parts) != len(a.Pieces) {
 					t.Fatalf("%+v has a part twice", a)
 				}
+				for number := range begun[name] {
+					if w.parts[number] == "" {
+						t.Fatalf("%+v is passed on: part %d, which came just before, is lost", a, number)
+					}
+				}
+				delete(begun, name)
 				if a.complete() {
+					if len(recent) == most {
+						i := max(slices.IndexFunc(recent, func(w *whole) bool { return !settling(w) }), 0)
+						recent = slices.Delete(recent, i, i+1)
+					}
 					wholes[name], recent = w, append(recent, w)
 				}
-			}
-			if len(recent) > most {
-				recent = recent[len(recent)-most:]
 			}
 			known := slices.Collect(maps.Keys(all.open))
 			for name := range all.wholes {
@@ -89,6 +104,7 @@ func FuzzReassembler(f *testing.F) {
 				var f filed
 				all.giveUp(&f, name, now)
 				follow(f)
+				now = now.Add(1) // no two are as old
 			}
 			follow(all.expire(now))
 		}
@@ -102,9 +118,11 @@ func FuzzReassembler(f *testing.F) {
 			if !ok || c.Total < 2 {
 				continue
 			}
-			now = now.Add(time.Second)
+			now = now.Add(time.Duration(1+octets[2]/5) * time.Second)
 			if how&0x20 != 0 {
 				now = now.Add(3 * time.Minute)
+			}
+			if how&0x20 != 0 || octets[1]&0x80 != 0 {
 				sweep(20 * time.Minute)
 			}
 			if how&0x80 != 0 { // a restart: what is known stands in the notes
@@ -112,11 +130,23 @@ func FuzzReassembler(f *testing.F) {
 				if bad := all.load(notes); len(bad) > 0 {
 					t.Fatal(bad)
 				}
+				recent = slices.DeleteFunc(recent, func(w *whole) bool { return !slices.Contains(slices.Collect(maps.Values(wholes)), w) })
 			}
 			name, part := assemblyName(p, c), content(p.Coding, p.Data)
 			given[fmt.Sprint(name, number, string(p.Data))]++
-			if w := wholes[name]; w != nil {
-				w.quiet = w.quiet && slices.Contains(recent, w) && now.Sub(w.at) < repeatWithin && w.parts[number] == part
+			if w := wholes[name]; w != nil && w.quiet {
+				w.quiet = slices.Contains(recent, w) && now.Sub(w.at) < repeatWithin && w.parts[number] == part
+				switch {
+				case w.quiet:
+					if !settling(w) {
+						w.since, w.again = now, map[byte]bool{}
+					}
+					if w.again[number] = true; len(w.again) == len(w.parts) {
+						w.again = nil
+					}
+				case slices.Contains(recent, w) && settling(w): // all are another text's
+					begun[name], w.again = w.again, nil
+				}
 			}
 			follow(all.add(p, c, how&0x40 != 0, now))
 			if w := wholes[name]; w != nil && w.parts[number] != part { // it has ended that one, and begins the next
@@ -192,17 +222,19 @@ func TestTextsUnderOneReference(t *testing.T) {
 		want  []string
 	}
 	for name, steps := range map[string][]step{
-		"a part again":                   {{0, "ab", []string{"ab"}}, {minute, "-b", nil}, {minute, "a-", nil}},
-		"and again for long":             {{0, "ab", []string{"ab"}}, {9 * minute, "-b", nil}, {12 * time.Hour, "cd", []string{"cd"}}},
-		"all again, and the next one":    {{0, "ab", []string{"ab"}}, {minute, "ab", nil}, {0, "cd", []string{"cd"}}},
-		"the same, long after":           {{0, "ab", []string{"ab"}}, {11 * minute, "ab", []string{"ab"}}},
-		"the next ends alike":            {{0, "ab", []string{"ab"}}, {minute, "cb", []string{"cb"}}},
-		"the next begins alike":          {{0, "ab", []string{"ab"}}, {minute, "ac", nil}, {2 * minute, "--", []string{"ac"}}},
-		"a part again within the next":   {{0, "ab", []string{"ab"}}, {minute, "c-", nil}, {0, "a-", nil}, {0, "-d", []string{"cd"}}},
-		"again, then the next":           {{0, "ab", []string{"ab"}}, {0, "-b", nil}, {0, "c-", nil}, {0, "-d", []string{"cd"}}},
-		"all again, then a part of one":  {{0, "ab", []string{"ab"}}, {minute, "ab", nil}, {0, "c-", nil}, {24 * time.Hour, "--", []string{"c"}}},
-		"again, and one that begins so":  {{0, "ab", []string{"ab"}}, {0, "a-", nil}, {5 * minute, "ac", nil}, {2 * minute, "--", []string{"ac"}}},
-		"again, then a part of the next": {{0, "ab", []string{"ab"}}, {0, "a-", nil}, {5 * minute, "-d", nil}, {24 * time.Hour, "--", []string{"d"}}},
+		"a part again":                          {{0, "ab", []string{"ab"}}, {minute, "-b", nil}, {minute, "a-", nil}},
+		"and again for long":                    {{0, "ab", []string{"ab"}}, {9 * minute, "-b", nil}, {12 * time.Hour, "cd", []string{"cd"}}},
+		"all again, and the next one":           {{0, "ab", []string{"ab"}}, {minute, "ab", nil}, {0, "cd", []string{"cd"}}},
+		"the same, long after":                  {{0, "ab", []string{"ab"}}, {11 * minute, "ab", []string{"ab"}}},
+		"the next ends alike":                   {{0, "ab", []string{"ab"}}, {minute, "cb", []string{"cb"}}},
+		"the next begins alike":                 {{0, "ab", []string{"ab"}}, {minute, "ac", nil}, {2 * minute, "--", []string{"ac"}}},
+		"a part again within the next":          {{0, "ab", []string{"ab"}}, {minute, "c-", nil}, {0, "a-", nil}, {0, "-d", []string{"cd"}}},
+		"again, then the next":                  {{0, "ab", []string{"ab"}}, {0, "-b", nil}, {0, "c-", nil}, {0, "-d", []string{"cd"}}},
+		"all again, then a part of one":         {{0, "ab", []string{"ab"}}, {minute, "ab", nil}, {0, "c-", nil}, {24 * time.Hour, "--", []string{"c"}}},
+		"again, and one that begins so":         {{0, "ab", []string{"ab"}}, {0, "a-", nil}, {5 * minute, "ac", nil}, {2 * minute, "--", []string{"ac"}}},
+		"again at last, and one that begins so": {{0, "ab", []string{"ab"}}, {10*minute - 4*time.Second, "a-", nil}, {4 * time.Second, "-c", nil}, {2 * minute, "--", []string{"ac"}}},
+		"a third one begins like the first":     {{0, "ab", []string{"ab"}}, {minute, "c-", nil}, {minute, "a-", nil}, {0, "-d", []string{"cd"}}}, // no different from the one above
+		"again, then a part of the next":        {{0, "ab", []string{"ab"}}, {0, "a-", nil}, {5 * minute, "-d", nil}, {24 * time.Hour, "--", []string{"d"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := newTexts(10)
@@ -224,7 +256,7 @@ func TestTextsUnderOneReference(t *testing.T) {
 					}
 				}
 				for end := now.Add(s.after); now.Before(end); {
-					now = now.Add(sweepEvery)
+					now = now.Add(min(sweepEvery, end.Sub(now)))
 					for _, name := range all.due(now.Add(-24*time.Hour), now) {
 						var f filed
 						all.giveUp(&f, name, now)

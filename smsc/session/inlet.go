@@ -30,8 +30,8 @@ type InletConfig struct {
 	Space                      func() error  // an error while the disk is nearly full; the same then; nil: it never is
 	AssembleWithin             time.Duration // then a text goes on without its missing parts (24 h)
 	// MaxTexts is how many texts may be in the making; beyond it the oldest goes on
-	// as it is. Of so many that are whole the inlet knows for 10 minutes a part that
-	// comes again.
+	// as it is. Of the last so many that became whole the inlet knows for 10 minutes
+	// a part that comes again.
 	MaxTexts int
 	// RedeliverWithin is how long after a session is bound again an identical
 	// redelivery of its last deliver is swallowed; 0: not at all. SMPP has no
@@ -99,6 +99,9 @@ const (
 	sweepEvery = time.Minute
 	purgeEvery = 10 * time.Minute
 )
+
+// busyPause is how long to wait when the journal takes nothing further just now.
+const busyPause = 100 * time.Millisecond
 
 // NewInlet returns the props of an inlet. It may be restarted: what it had not
 // answered, the SMSC hands over again.
