@@ -6,6 +6,12 @@
 // block: actors send themselves a message in it. Nothing is acknowledged to
 // anybody before done ran without error (invariant I5). Writes of one caller are
 // applied in the order of the calls.
+//
+// What belongs to a message that was taken on (Origin, Mirror, Rings, Outlet, epochs,
+// TrimEvents) is bounded by slots and the retry queue, and is never refused because
+// many writes wait: a ring that has had to give a write up cannot go on. ErrFull is
+// for what brings more: Accept and the rest of Hub's that users ask for, and Inlet's
+// writes. Nothing is dropped where nobody waits for it.
 package journal
 
 import (
@@ -19,7 +25,8 @@ var (
 	// ErrFenced: another owner has taken over with a higher epoch. Stop at once.
 	ErrFenced = errors.New("journal: another owner holds these rings")
 	// ErrFull: the queue's bound is reached, or too many writes wait for the disk;
-	// nothing was written. Try again later.
+	// nothing was written. Try again later. No ring, and nothing about a message that
+	// was taken on, meets it.
 	ErrFull = errors.New("journal: queue is full")
 	// ErrSpace: the disk is nearly full; nothing was written. What was taken on
 	// before is still written; try again when there is room.

@@ -3,7 +3,6 @@ package session
 import (
 	"cmp"
 	"encoding/hex"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -64,9 +63,6 @@ const (
 	alarmAgain = time.Hour
 	maxAlarmed = 64
 )
-
-// busyPause is how long to wait when the journal takes nothing further just now.
-const busyPause = 100 * time.Millisecond
 
 // Drain (edge root to outlet): submit nothing further, log out, and stop. The
 // root sees Terminated.
@@ -129,13 +125,11 @@ type (
 		turn  *turn
 		err   error
 	}
-	loadAgain   struct{}
-	recordAgain struct{ turn *turn }
-	paceDue     struct{}
-	pauseDue    struct{ name string }
-	agendaDue   struct{ at time.Time }
-	ended       struct{ pid *actor.PID } // a session actor is gone, and its last words have been heard
-	respawnDue  struct{ name string }
+	paceDue    struct{}
+	pauseDue   struct{ name string }
+	agendaDue  struct{ at time.Time }
+	ended      struct{ pid *actor.PID } // a session actor is gone, and its last words have been heard
+	respawnDue struct{ name string }
 )
 
 // outlet takes messages over from the mirror's slots and has the sessions submit
@@ -214,10 +208,6 @@ func (o *outlet) Receive(ctx actor.Context) {
 		o.onAnswered(t, m)
 	case recorded:
 		o.onRecorded(t, m)
-	case loadAgain:
-		o.load()
-	case recordAgain:
-		o.record(m.turn)
 	case paceDue:
 		o.pacing = false
 	case pauseDue:
@@ -254,19 +244,12 @@ func (o *outlet) onStarted(ctx actor.Context) {
 	for _, cfg := range o.cfg.Sessions {
 		o.lines = append(o.lines, &line{cfg: cfg, sent: map[uint64]*job{}})
 	}
-	o.load()
-}
-
-func (o *outlet) load() {
 	o.cfg.Journal.LoadOutlet(func(tasks []*journal.Task, err error) { o.root.Send(o.self, loaded{o, tasks, err}) })
 }
 
 func (o *outlet) onLoaded(ctx actor.Context, t *turn, m loaded) {
 	switch {
 	case m.owner != o:
-		return
-	case errors.Is(m.err, journal.ErrFull): // the disk is slow; try again
-		o.after(busyPause, loadAgain{})
 		return
 	case m.err != nil:
 		o.cfg.Logger.Error("the journal cannot be read; nothing is submitted", zap.String("smsc", o.cfg.SMSC), zap.Error(m.err))
@@ -677,9 +660,6 @@ func (o *outlet) record(t *turn) {
 func (o *outlet) onRecorded(t *turn, m recorded) {
 	switch {
 	case m.owner != o:
-		return
-	case errors.Is(m.err, journal.ErrFull):
-		o.after(busyPause, recordAgain{m.turn})
 		return
 	case m.err != nil: // nothing may follow: the process is about to end
 		o.cfg.Logger.Error("the journal failed; nothing further is submitted", zap.String("smsc", o.cfg.SMSC), zap.Error(m.err))

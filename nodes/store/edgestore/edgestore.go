@@ -102,8 +102,16 @@ func Open(opts Options) (*Store, error) {
 // What the SMSC waits for (outcomes, intents, messages from handsets) is written
 // at once; the rest goes along, or waits a little: each fsync of its own would
 // hold up the session that stops and waits.
-func (s *Store) soon() kv.Spaced     { return s.db.Spaced(6 * time.Millisecond) }
-func (s *Store) whenever() kv.Spaced { return s.db.Spaced(20 * time.Millisecond) }
+//
+// What the SMSC brings is refused while too many writes wait for the disk
+// (journal.ErrFull). What belongs to a message that was taken on is not: slots and
+// the retry queue bound it, and a ring that has given a write up cannot go on.
+const (
+	soon     = 6 * time.Millisecond
+	whenever = 20 * time.Millisecond
+)
+
+func (s *Store) owed(space time.Duration) kv.View { return s.db.Spaced(space).Exempt() }
 
 func (s *Store) load() error {
 	var err error
@@ -210,7 +218,7 @@ func (s *Store) EpochOwner() []byte {
 // SetHighestEpoch implements journal.Edge.
 func (s *Store) SetHighestEpoch(epoch uint64, owner []byte, done func(error)) {
 	var highest uint64
-	s.db.Update(func(tx *kv.Tx) error {
+	s.owed(0).Update(func(tx *kv.Tx) error {
 		value, found, err := tx.Get(meta("epoch"))
 		if err != nil {
 			return err

@@ -41,5 +41,5 @@ func (s *Store) SetHubs(configured, known []string) {
 	value, _ := json.Marshal(hubs{configured, known}) // lists of texts always can be
 	var b kv.Batch
 	b.Set(meta("hubs"), value)
-	s.whenever().Commit(&b, func(error) {})
+	s.owed(whenever).Commit(&b, func(error) {})
 }

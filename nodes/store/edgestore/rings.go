@@ -58,7 +58,7 @@ func (d down) Keep(e journal.Entry, done func(error)) {
 	var b kv.Batch
 	b.Set(numbered('d', e.Seq), value)
 	b.Delete(numbered('r', e.Seq)) // of an earlier ring, should there have been one
-	d.s.soon().Commit(&b, func(err error) { done(d.s.failure(err)) })
+	d.s.owed(soon).Commit(&b, func(err error) { done(d.s.failure(err)) })
 }
 
 func (d down) Release(released uint64, seqs []uint64) {
@@ -68,7 +68,7 @@ func (d down) Release(released uint64, seqs []uint64) {
 		b.Delete(numbered('r', seq))
 	}
 	b.Set(meta("released"), be64(released))
-	d.s.whenever().Commit(&b, nil)
+	d.s.owed(whenever).Commit(&b, nil)
 }
 
 // Result implements journal.Outlet.
@@ -118,7 +118,7 @@ func (u up) Retrieve(first uint64, most int, done func([]journal.Entry, error)) 
 	s := u.s
 	var entries []journal.Entry
 	taken := uint64(0)
-	s.soon().Update(func(tx *kv.Tx) error {
+	s.owed(soon).Update(func(tx *kv.Tx) error {
 		entries, taken = nil, 0
 		if first <= s.retrieved {
 			return fmt.Errorf("edgestore: sequence %d was given to another message, the last was %d", first, s.retrieved)
@@ -197,7 +197,7 @@ func (u up) Progress(messages.State, []journal.Entry) {}
 
 func (u up) Processed(e journal.Entry, _ *messages.Result, done func(error)) {
 	s := u.s
-	s.soon().Update(func(tx *kv.Tx) error {
+	s.owed(soon).Update(func(tx *kv.Tx) error {
 		tx.Delete(numbered('u', e.Seq))
 		if key := orderKey(e.Message); s.last[key] == e.Seq {
 			delete(s.last, key)

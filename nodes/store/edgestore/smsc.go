@@ -16,7 +16,7 @@ import (
 // LoadOutlet implements journal.Outlet.
 func (s *Store) LoadOutlet(done func([]*journal.Task, error)) {
 	var tasks []*journal.Task
-	s.db.Update(func(tx *kv.Tx) error {
+	s.owed(0).Update(func(tx *kv.Tx) error {
 		var bad error
 		err := tx.Scan([]byte{'t'}, []byte{'t' + 1}, func(key, value []byte) bool {
 			var t *journal.Task
@@ -66,7 +66,7 @@ func (s *Store) Record(step journal.OutletStep, done func(error)) {
 	for _, t := range step.Defer {
 		joined = append(joined, t.ID)
 	}
-	s.db.Update(func(tx *kv.Tx) error {
+	s.owed(0).Update(func(tx *kv.Tx) error {
 		var ahead []write
 		for _, p := range sent {
 			w, event, err := s.expect(tx, p)
@@ -187,7 +187,7 @@ func (s *Store) expect(tx *kv.Tx, p journal.Sent) (writes []write, event []byte,
 func (s *Store) Report(r journal.Report, done func(journal.Reported, error)) {
 	var reported journal.Reported
 	writes := notes(r.Put)
-	s.soon().Update(func(tx *kv.Tx) error {
+	s.db.Spaced(soon).Update(func(tx *kv.Tx) error {
 		reported = journal.Reported{}
 		put(tx, writes)
 		key, value, err := first(tx, correlation('c', r.SMSC, r.SMSCID))
@@ -384,7 +384,7 @@ func (s *Store) TrimEvents(n uint64) {
 	}
 	b.Set(meta("trimmed"), be64(n))
 	s.trimmed.Store(n)
-	s.whenever().Commit(&b, nil)
+	s.owed(whenever).Commit(&b, nil)
 }
 
 // NotifyEvents implements journal.StatusLog.

@@ -25,14 +25,15 @@ const (
 // Claim implements journal.Hub. It waits for the disk.
 func (s *Store) Claim(name string) (journal.Rings, error) {
 	r := &rings{s: s}
-	err := s.wait(func(t *tx) error {
+	claim := func(t *tx) error {
 		r.e = t.edge(name)
 		r.e.epoch = max(r.e.epoch, s.restored) + 1
 		r.epoch = r.e.epoch
 		t.setEdge(r.e, edgeEpoch, r.epoch)
 		r.e.setWake(func() {})
 		return nil
-	})
+	}
+	err := s.db.Wait(func(done func(error)) { s.updateIn(s.ringWrites(), claim, done) })
 	if err != nil {
 		return nil, fmt.Errorf("hubstore: claim edge %s: %w", name, err)
 	}
@@ -47,7 +48,7 @@ func (s *Store) Instance(edge string) ([]byte, error) {
 
 // SetInstance implements journal.Hub.
 func (s *Store) SetInstance(edge string, instance []byte, done func(error)) {
-	s.update(func(t *tx) error {
+	s.updateIn(s.ringWrites(), func(t *tx) error {
 		t.Set(keyOf('E', edge).byte(edgeInstance), instance)
 		return nil
 	}, done)
@@ -71,7 +72,7 @@ func (r *rings) Up() journal.Mirror   { return mirror{r} }
 
 // update is Store.update under the fence.
 func (r *rings) update(f func(t *tx) error, done func(error)) {
-	r.s.updateSpaced(ringSpacing, func(t *tx) error {
+	r.s.updateIn(r.s.ringWrites(), func(t *tx) error {
 		if r.epoch != r.e.epoch {
 			return fmt.Errorf("%w: edge %s, epoch %d, now %d", journal.ErrFenced, r.e.name, r.epoch, r.e.epoch)
 		}

@@ -70,6 +70,7 @@ type Options struct {
 	Fatal func(error)              // as kv.Options.Fatal
 	// ReserveBytes is as kv.Options.ReserveBytes: Accept refuses below it.
 	ReserveBytes int64
+	QueueBytes   int                 // as kv.Options.QueueBytes: what callers wait for is ErrFull beyond it, what rings write is not
 	Measures     journal.Measures    // nil: none
 	Inline       bool                // as kv.Options.Inline
 	Defer        func(commit func()) // as kv.Options.Defer
@@ -129,8 +130,8 @@ func Open(opts Options) (*Store, error) {
 		return nil, err
 	}
 	db, err := kv.Open(kv.Options{
-		Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes, Inline: opts.Inline, Defer: opts.Defer,
-		Synced: opts.Measures.Synced, Corrupt: opts.Measures.Corrupt,
+		Dir: opts.Dir, FS: opts.FS, Logger: opts.Logger, Node: opts.Node, Fatal: opts.Fatal, ReserveBytes: opts.ReserveBytes,
+		QueueBytes: opts.QueueBytes, Inline: opts.Inline, Defer: opts.Defer, Synced: opts.Measures.Synced, Corrupt: opts.Measures.Corrupt,
 	})
 	if err != nil {
 		return nil, err
@@ -227,11 +228,17 @@ const (
 )
 
 // update runs f on the committer and done when what it wrote is durable.
-func (s *Store) update(f func(t *tx) error, done func(error)) { s.updateSpaced(callSpacing, f, done) }
+func (s *Store) update(f func(t *tx) error, done func(error)) {
+	s.updateIn(s.db.Spaced(callSpacing), f, done)
+}
 
-func (s *Store) updateSpaced(space time.Duration, f func(t *tx) error, done func(error)) {
+// ringWrites are bounded by the rings' slots, and a ring that has given a write up
+// cannot go on: they are taken however many others wait.
+func (s *Store) ringWrites() kv.View { return s.db.Spaced(ringSpacing).Exempt() }
+
+func (s *Store) updateIn(view kv.View, f func(t *tx) error, done func(error)) {
 	t := &tx{s: s}
-	s.db.Spaced(space).Update(func(k *kv.Tx) error {
+	view.Update(func(k *kv.Tx) error {
 		if s.broken != nil {
 			return s.broken
 		}

@@ -24,7 +24,8 @@ import (
 
 var (
 	// ErrBusy means that more than Options.QueueBytes wait for the disk. The
-	// write was not done; the caller slows down or refuses its own caller.
+	// write was not done; the caller slows down or refuses its own caller. Writes
+	// of View.Exempt never meet it.
 	ErrBusy = errors.New("kv: too many writes wait for the disk")
 
 	// ErrFailed means that the disk failed. Whether the write of this callback is
@@ -58,7 +59,11 @@ type Options struct {
 	Logger     *zap.Logger // nil: none
 	Node       string      // whose data this is, e.g. "hub" or "edge/manila-1"
 	CacheBytes int64       // of blocks read; 0 means 32 MB
-	QueueBytes int         // most bytes of writes waiting or being written; 0 means 64 MB
+
+	// QueueBytes is the most bytes of writes waiting or being written, an Update
+	// counting for 1 KB; beyond it ErrBusy. Writes of View.Exempt count and are taken
+	// all the same. 0 means 64 MB.
+	QueueBytes int
 
 	// ReserveBytes must be free on the disk, or Space says that it is full. 0 means
 	// a twentieth of the file system and 256 MB at most; negative: none.
@@ -138,6 +143,7 @@ type request struct {
 	done   func(error)     // nil: nobody asks
 	bytes  int             // counted in queued
 	space  time.Duration   // to the beginning of the group before
+	exempt bool            // from QueueBytes
 	err    error           // the update's own
 }
 
@@ -182,26 +188,34 @@ func (d *DB) Update(f func(tx *Tx) error, done func(error)) {
 	d.submit(request{update: f, done: done, bytes: updateBytes})
 }
 
-// Spaced is the store for writes that have time: they do not begin a group
-// sooner than a given time after the one before, unless they go with a write
-// that has none. A lone write does not wait; many share fewer fsyncs. Order is
-// as ever that of all calls.
-type Spaced struct {
-	db    *DB
-	space time.Duration
+// View is the store for writes of one kind. Order is as ever that of all calls.
+type View struct {
+	db     *DB
+	space  time.Duration
+	exempt bool
 }
 
-// Spaced returns such a view.
-func (d *DB) Spaced(space time.Duration) Spaced { return Spaced{d, space} }
+// Spaced returns a view for writes that have time: they do not begin a group sooner
+// than a given time after the one before, unless they go with a write that has
+// none. A lone write does not wait; many share fewer fsyncs.
+func (d *DB) Spaced(space time.Duration) View { return View{db: d, space: space} }
+
+// Exempt returns a view for writes that finish what was taken on, and whose number
+// something else bounds: they are never refused with ErrBusy, so that nobody has to
+// try them again out of their order. What brings new work is not among them.
+func (v View) Exempt() View {
+	v.exempt = true
+	return v
+}
 
 // Commit is DB.Commit.
-func (s Spaced) Commit(b *Batch, done func(error)) {
-	s.db.submit(request{batch: b, done: done, bytes: b.Len(), space: s.space})
+func (v View) Commit(b *Batch, done func(error)) {
+	v.db.submit(request{batch: b, done: done, bytes: b.Len(), space: v.space, exempt: v.exempt})
 }
 
 // Update is DB.Update.
-func (s Spaced) Update(f func(tx *Tx) error, done func(error)) {
-	s.db.submit(request{update: f, done: done, bytes: updateBytes, space: s.space})
+func (v View) Update(f func(tx *Tx) error, done func(error)) {
+	v.db.submit(request{update: f, done: done, bytes: updateBytes, space: v.space, exempt: v.exempt})
 }
 
 // Stats counts what was written.
@@ -285,7 +299,7 @@ func (d *DB) flush() bool {
 func (d *DB) submit(r request) {
 	d.mu.Lock()
 	err := d.refusal()
-	if err == nil && d.queued > 0 && d.queued+r.bytes > d.opts.QueueBytes {
+	if err == nil && !r.exempt && d.queued > 0 && d.queued+r.bytes > d.opts.QueueBytes {
 		d.stats.Busy++
 		err = fmt.Errorf("%w: %d bytes, at most %d", ErrBusy, d.queued, d.opts.QueueBytes)
 	}

@@ -543,6 +543,50 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// What is exempt is taken while all else is refused, in its order, and counts.
+func TestExempt(t *testing.T) {
+	db := open(t, Options{FS: vfs.NewMem(), QueueBytes: 10_000})
+	exempt := db.Spaced(time.Millisecond).Exempt()
+	release := blocked(db)
+	var order []string
+	told := make(chan struct{}, 100)
+	note := func(name string) func(error) {
+		return func(err error) {
+			if order = append(order, name); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			told <- struct{}{}
+		}
+	}
+	var want []string
+	for i := range 40 {
+		name := fmt.Sprint(i)
+		want = append(want, name)
+		if i%2 == 0 {
+			b := new(Batch)
+			b.Set([]byte(name), nil)
+			exempt.Commit(b, note(name))
+		} else {
+			exempt.Update(func(tx *Tx) error { tx.Set([]byte(name), nil); return nil }, note(name))
+		}
+	}
+	refused := errors.New("not told")
+	db.Update(func(*Tx) error { return nil }, func(err error) { refused = err })
+	if !errors.Is(refused, ErrBusy) {
+		t.Errorf("what is not exempt: %v; want ErrBusy", refused)
+	}
+	release()
+	for range want {
+		<-told
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("told %v", order)
+	}
+	if got := len(contents(t, db)); got != len(want) {
+		t.Errorf("%d keys; want %d", got, len(want))
+	}
+}
+
 func TestCloseCommitsWhatWaits(t *testing.T) {
 	mem := vfs.NewMem()
 	db := open(t, Options{FS: mem})
