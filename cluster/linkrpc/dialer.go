@@ -132,7 +132,7 @@ func (d *dialer) connect(m *messages.WarmHub) (up []*grpc.ClientConn) {
 	conns := make(chan *grpc.ClientConn)
 	for range m.Stripes {
 		go func() {
-			cc, _, err := d.client(m.Hub, m.Within, func() {})
+			cc, _, err := d.client(m.Hub, func() {})
 			if err != nil {
 				conns <- nil
 				return
@@ -163,15 +163,16 @@ func (d *dialer) dial(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 }
 
 // errEnded is what a client's second connection is refused with.
-var errEnded = errors.New("the hub ended the connection before the stream was open: its log says why")
+var errEnded = errors.New("the hub ended the connection before the stream was open: its log may say why")
 
 // never is how long a client waits before it tries a second time.
 const never = 24 * time.Hour
 
 // client prepares one connection to a hub. last tells why it could not be made: gRPC
 // wraps it away. Left alone, gRPC would try again at once where a hub hangs up on
-// somebody who is not to come in; when to dial again is for the session to say.
-func (d *dialer) client(hub string, within time.Duration, connected func()) (cc *grpc.ClientConn, last *atomic.Pointer[error], err error) {
+// somebody who is not to come in; when to dial again is for the session to say. Nor does
+// gRPC give a dial up by itself before never is over: the caller's Close ends it.
+func (d *dialer) client(hub string, connected func()) (cc *grpc.ClientConn, last *atomic.Pointer[error], err error) {
 	host, _, err := net.SplitHostPort(hub)
 	if err != nil {
 		return nil, nil, fmt.Errorf("linkrpc: address of the hub: %w", err)
@@ -193,7 +194,7 @@ func (d *dialer) client(hub string, within time.Duration, connected func()) (cc 
 		}),
 		grpc.WithInitialWindowSize(windowStream), grpc.WithInitialConnWindowSize(windowConn),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(MaxFrame), grpc.MaxCallSendMsgSize(MaxFrame)),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: within, Backoff: backoff.Config{BaseDelay: never, MaxDelay: never}}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: never, MaxDelay: never}}),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(), grpc.WithIdleTimeout(0), grpc.WithDisableRetry(),
 	)
 	if err != nil {
@@ -210,7 +211,7 @@ func (d *dialer) open(root *actor.RootContext, owner *actor.PID, m *messages.Dia
 	if !warm {
 		var err error
 		// A hub that TCP has reached answers: its TLS gets as long again.
-		if cc, last, err = d.client(m.Hub, 2*m.Within, func() { overdue.Reset(m.Within) }); err != nil {
+		if cc, last, err = d.client(m.Hub, func() { overdue.Reset(m.Within) }); err != nil {
 			overdue.Stop()
 			cancel(nil)
 			return err

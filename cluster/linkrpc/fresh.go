@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Linux sends a SYN again after 1, 3, 7 ... s (since 6.5 after 1, 2, 3, 4, 6 ... s), and
+// Linux sends a SYN again after 1, 3, 7 ... s (6.18: after 1, 2, 3, 4, 5, 7, 11 ... s), and
 // begins with a window of one packet where it had to do so more than once, which costs
 // TLS and Hello a round trip each.
 // So another connection is tried beside the one under way before that happens, and one

@@ -13,7 +13,7 @@ import (
 // Whenever a path comes back: it is tried within a second, and the connection that is
 // taken had no more than one SYN sent again.
 func TestFreshConnections(t *testing.T) {
-	for _, again := range [][]time.Duration{{0, 1, 3, 7, 15, 31}, {0, 1, 2, 3, 4, 6, 10, 18, 34}} {
+	for _, again := range [][]time.Duration{{0, 1, 3, 7, 15, 31}, {0, 1, 2, 3, 4, 5, 7, 11, 19, 35}} {
 		freshConnections(t, again)
 	}
 }

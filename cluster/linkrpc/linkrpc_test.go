@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ringway-im/ringway/messages"
@@ -25,7 +26,10 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -446,6 +450,59 @@ func TestStreamThatNeverSpeaksIsEnded(t *testing.T) {
 		t.Errorf("after %v: %v", took, d.Err)
 	}
 	s.session.ExpectNothing(20 * time.Millisecond)
+}
+
+// leaving is a stripe whose edge hangs up behind its first frame.
+type leaving struct {
+	grpc.BidiStreamingServer[messages.Frame, messages.Frame]
+	ctx   context.Context
+	leave context.CancelFunc
+	frame []byte
+}
+
+func (l leaving) Context() context.Context { return l.ctx }
+
+func (l leaving) RecvMsg(m any) error {
+	m.(*rawFrame).octets = l.frame
+	l.leave()
+	return nil
+}
+
+// An edge hangs up all its stripes when one is refused: the log has what that one heard.
+func TestWhoHangsUpIsNotRefused(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	s := NewServer(ServerConfig{
+		TLS: Credentials(&tls.Config{}, false), Log: zap.New(core),
+		Identity: func(*x509.Certificate) (role, name string, err error) { return "edge", "manila-1", nil },
+	})
+	frame, err := proto.Marshal(hello("manila-1"))
+	must(t, err)
+	ctx, leave := context.WithCancel(peer.NewContext(t.Context(), &peer.Peer{
+		Addr:     &net.TCPAddr{},
+		AuthInfo: authInfo{TLSInfo: credentials.TLSInfo{State: tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}}},
+	}))
+	if err := s.Stripe(leaving{ctx: ctx, leave: leave, frame: frame}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the stripe ends with %v", err)
+	}
+	if all := logs.All(); len(all) != 1 || all[0].Level != zap.DebugLevel {
+		t.Errorf("%v is logged", all)
+	}
+}
+
+// A stranger who dials ten times a second, all day: 15,000 lines, not 860,000.
+func TestRefusalsDoNotFillTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		log := seldom(zap.New(core))
+		const minutes, each = 60, 600
+		for range minutes * each {
+			log.Info("link refused: TLS handshake failed")
+			time.Sleep(time.Minute / each)
+		}
+		if n, want := logs.Len(), minutes*(10+(each-10)/100); n < minutes || n > want {
+			t.Errorf("%d lines, want up to %d", n, want)
+		}
+	})
 }
 
 func TestGarbageOnThePort(t *testing.T) {

@@ -109,11 +109,11 @@ func (c guarded) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	return own.conn, own, nil
 }
 
-// seldom writes ten entries of a kind in a second and one in a hundred after these:
+// seldom writes ten entries of a kind in a minute and one in a hundred after these:
 // strangers do not fill the disk.
 func seldom(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(core, time.Second, 10, 100)
+		return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 100)
 	}))
 }
 
@@ -151,7 +151,7 @@ func (s *Server) Stripe(st grpc.BidiStreamingServer[messages.Frame, messages.Fra
 	first, err := s.firstFrame(st, socket, account)
 	if err != nil {
 		level := zap.WarnLevel
-		if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+		if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled {
 			level = zap.DebugLevel // the edge hung up: another of its stripes was refused
 		}
 		s.cfg.Log.Log(level, "link refused", zap.String("edge", edge), zap.Stringer("peer", p.Addr), zap.Error(err))
