@@ -667,12 +667,10 @@ func (m *Model) sayAnswer(w *world, n node, seq uint8) {
 // take is the arrival of a frame.
 func (m *Model) take(w *world, n node, f frame) {
 	p := &w.at[n]
-	if link.CheckFrame(uint64(f.epoch), uint64(p.epoch)) != nil {
-		if !m.breaks("epoch not checked") {
-			return
-		}
-		w.staleTaken = true
+	if link.CheckFrame(uint64(f.epoch), uint64(p.epoch)) != nil && !m.breaks("epoch not checked") {
+		return
 	}
+	w.staleTaken = w.staleTaken || f.epoch != p.epoch // whatever the check says
 	var more []ring.Seq
 	for _, seq := range list(f.more) {
 		more = append(more, ring.Seq(seq))

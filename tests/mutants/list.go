@@ -112,6 +112,14 @@ var mutants = []mutant{
 		"if frame != epoch {", "if frame < epoch {", in(links), "TestFramesThatCloseTheLink/hub",
 	},
 	{
+		"modelled: frame of an older epoch taken", "actors/link/fence.go",
+		"if frame != epoch {", "if frame > epoch {", in(model), "TestModel",
+	},
+	{
+		"modelled: frame of a newer epoch taken", "actors/link/fence.go",
+		"if frame != epoch {", "if frame < epoch {", in(model), "TestModel",
+	},
+	{
 		"welcome of an older epoch taken", "actors/link/fence.go",
 		"if epoch < highest {", "if epoch+1 < highest {", in(links), "TestEdgeRefusesALowerEpoch",
 	},
@@ -253,7 +261,11 @@ var mutants = []mutant{
 	},
 	{
 		"what a lost edge had only been sent is no doubt", "nodes/store/hubstore/rejoin.go",
-		"case m.State >= messages.State_SENT || behind:", "case m.State >= messages.State_CONFIRMED || behind:", in(hubstore), "TestConformance",
+		"case m.State >= messages.State_SENT ||", "case m.State >= messages.State_CONFIRMED ||", in(hubstore), "TestConformance",
+	},
+	{
+		"what an owner before sent and had not written is no doubt", "nodes/store/hubstore/rejoin.go",
+		"|| seq <= j.found ||", "||", in(hubstore), "TestConformance",
 	},
 	{
 		"a slot is delivered twice", "nodes/store/hubstore/rings.go",
