@@ -132,4 +132,17 @@ func rejoin(t *testing.T, h hub) {
 		t.Errorf("loaded %+v, %v", s, err)
 	}
 	r.processed(s.Held[1], &messages.Result{State: processed})
+
+	// What an owner before has retrieved may have been sent, though it had no time to
+	// write that.
+	r = h.claim()
+	last := h.accept(down("m6"))
+	r.retrieve(13, 1)
+	do(journal.Rejoin{Instance: []byte("newer"), Restored: true})
+	if rec := h.record(ids[5]); rec.State != unknown || !rec.Doubled {
+		t.Errorf("m5 is %v, possible duplicate %v", rec.State, rec.Doubled)
+	}
+	if rec := h.record(last); rec.State != retrieved || rec.Doubled {
+		t.Errorf("m6 is %v, possible duplicate %v", rec.State, rec.Doubled)
+	}
 }

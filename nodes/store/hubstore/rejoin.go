@@ -92,7 +92,7 @@ func (r *rings) Rejoin(what journal.Rejoin, done func(journal.Rejoined, error)) 
 	}
 	var answer journal.Rejoined
 	r.update(func(t *tx) error {
-		j := joining{tx: t, e: r.e, waiting: waiting, now: t.s.opts.Now(), headed: map[string]bool{}}
+		j := joining{tx: t, e: r.e, found: r.found, waiting: waiting, now: t.s.opts.Now(), headed: map[string]bool{}}
 		err := j.do(what, begun)
 		answer = j.answer
 		return err
@@ -135,6 +135,7 @@ func (m *message) open() bool { return !m.Final && !m.indexed }
 type joining struct {
 	*tx
 	e       *edge
+	found   uint64 // as rings.found
 	waiting map[string]queuedAt
 	now     time.Time
 	headed  map[string]bool // put back at the head of the queue
@@ -214,7 +215,9 @@ func (j *joining) ring(what journal.Rejoin, held map[uint64][]byte, behind bool)
 		case here && !what.Restored:
 		case !here && m.Message.From == "" && m.Message.To == "": // adopted once, and lost: its text is nowhere
 			j.vacate(seq)
-		case m.State >= messages.State_SENT || behind: // the word that the edge has it may have been lost in a cut
+		case m.State >= messages.State_SENT || seq <= j.found || behind:
+			// The word that the edge has it may have been lost in a cut. It goes out before
+			// Sent is written: only under this claim is what is not Sent surely unsent.
 			j.doubt(m)
 		}
 		if behind && !here && m != nil && j.e.down[seq] != nil {

@@ -29,6 +29,7 @@ func (s *Store) Claim(name string) (journal.Rings, error) {
 		r.e = t.edge(name)
 		r.e.epoch = max(r.e.epoch, s.restored) + 1
 		r.epoch = r.e.epoch
+		r.found = r.e.last
 		t.setEdge(r.e, edgeEpoch, r.epoch)
 		r.e.setWake(func() {})
 		return nil
@@ -59,6 +60,7 @@ type rings struct {
 	s     *Store
 	e     *edge
 	epoch uint64
+	found uint64 // highest sequence that an owner before has assigned
 }
 
 type (

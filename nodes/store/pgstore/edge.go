@@ -25,6 +25,7 @@ type rings struct {
 	lane  *lane
 	edge  string
 	epoch uint64
+	found uint64 // highest sequence that an owner before has assigned
 
 	// The lane's.
 	loaded                          bool

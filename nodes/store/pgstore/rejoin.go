@@ -214,7 +214,9 @@ func (j *joining) ringHolds(what journal.Rejoin, held map[uint64][]byte, behind 
 		case here && !what.Restored:
 		case !here && m.Message.From == "" && m.Message.To == "": // adopted once, and lost: its text is nowhere
 			j.vacate(seq)
-		case m.State >= messages.State_SENT || behind: // the word that the edge has it may have been lost in a cut
+		case m.State >= messages.State_SENT || seq <= j.r.found || behind:
+			// The word that the edge has it may have been lost in a cut. It goes out before
+			// Sent is written: only under this claim is what is not Sent surely unsent.
 			j.doubt(m)
 		}
 		if behind && !here && m != nil && j.r.down[seq] != nil {

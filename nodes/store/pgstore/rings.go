@@ -32,6 +32,7 @@ func (s *Store) Claim(edge string) (journal.Rings, error) {
 		_, _ = ask(r, nil, func(*tx, *struct{}) error { return nil })
 	}
 	var epoch uint64
+	var found int64
 	err := s.tryFor(longPatience, "claiming edge "+edge, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 			var restored int64
@@ -42,14 +43,17 @@ func (s *Store) Claim(edge string) (journal.Rings, error) {
 			if epoch, err = s.acquire(ctx, tx, kindRing, edge, s.opts.Node, uint64(restored), s.opts.Alone); err != nil {
 				return err
 			}
-			_, err = tx.Exec(ctx, `INSERT INTO edges (edge) VALUES ($1) ON CONFLICT (edge) DO NOTHING`, column(edge))
-			return err
+			if _, err = tx.Exec(ctx, `INSERT INTO edges (edge) VALUES ($1) ON CONFLICT (edge) DO NOTHING`, column(edge)); err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, `SELECT last FROM edges WHERE edge = $1`, column(edge)).Scan(&found)
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	r := newRings(s, edge, epoch)
+	r.found = uint64(found)
 	var n int64
 	s.mu.Lock()
 	fenced := s.claimed[edge]
