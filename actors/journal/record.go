@@ -71,7 +71,7 @@ func (r *Record) Receive(receipt *messages.Receipt, planned int, at time.Time) (
 func (r *Record) Doubt(d *messages.Doubt, at time.Time) (raised bool) {
 	r.Attempts = max(r.Attempts, d.Attempt)
 	r.Doubled = r.Doubled || d.Again
-	if len(r.History) < maxSteps {
+	if len(r.History) < maxSteps && !r.toldByResult() {
 		r.step(messages.State_UNKNOWN, at)
 	}
 	raised = r.Reach(messages.State_UNKNOWN, at)
@@ -79,6 +79,22 @@ func (r *Record) Doubt(d *messages.Doubt, at time.Time) (raised bool) {
 		r.Reason = &messages.Reason{Code: "no_answer", Text: d.Why}
 	}
 	return raised
+}
+
+// toldByResult: where a doubt ends a part, the result says so too, and may overtake it.
+func (r *Record) toldByResult() bool {
+	parts, steps := 0, 0
+	for _, p := range r.Parts {
+		if p.State == messages.State_UNKNOWN {
+			parts++
+		}
+	}
+	for _, s := range r.History {
+		if s.State == messages.State_UNKNOWN {
+			steps++
+		}
+	}
+	return !r.Doubled && parts > 0 && steps >= parts
 }
 
 // step puts a step at its place: before what happened later and ranks higher.

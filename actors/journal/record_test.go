@@ -83,6 +83,45 @@ func TestHistoryBounds(t *testing.T) {
 	}
 }
 
+// Each doubt stands in the history once, also where the result of the part that it
+// ended came before it.
+func TestDoubtsOvertaken(t *testing.T) {
+	doubt := func(again bool) func(*Record) { return func(r *Record) { r.Doubt(&messages.Doubt{Again: again}, t0) } }
+	result := func(states ...messages.State) func(*Record) {
+		res := &messages.Result{State: messages.State_UNKNOWN}
+		for _, s := range states {
+			res.Parts = append(res.Parts, &messages.PartState{State: s})
+		}
+		return func(r *Record) { r.Answer(res) }
+	}
+	const unknown, processed = messages.State_UNKNOWN, messages.State_PROCESSED
+	for name, test := range map[string]struct {
+		facts []func(*Record)
+		want  int
+	}{
+		"in order":              {[]func(*Record){doubt(false), result(unknown)}, 1},
+		"overtaken":             {[]func(*Record){result(unknown), doubt(false)}, 1},
+		"two, overtaken":        {[]func(*Record){result(unknown, processed, unknown), doubt(false), doubt(false)}, 2},
+		"two, one overtaken":    {[]func(*Record){doubt(false), result(unknown, unknown), doubt(false)}, 2},
+		"sent again, then not":  {[]func(*Record){doubt(true), doubt(false), result(unknown)}, 2},
+		"sent again both times": {[]func(*Record){doubt(true), doubt(true), result(processed)}, 2},
+	} {
+		var r Record
+		for _, f := range test.facts {
+			f(&r)
+		}
+		got := 0
+		for _, s := range r.History {
+			if s.State == unknown {
+				got++
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: %d doubts in the history %v; want %d", name, got, r.History, test.want)
+		}
+	}
+}
+
 // A clock at the edge that is late does not put what followed before its cause.
 func TestHistoryOfTwoClocks(t *testing.T) {
 	var r Record
