@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ringway-im/ringway/nodes/store/edgestore"
+	"github.com/ringway-im/ringway/nodes/store/kv"
+
 	"go.uber.org/zap"
 )
 
@@ -38,6 +41,14 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "contrary.yaml"), []byte(contrary), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	edge := filepath.Join(dir, "edge.yaml")
+	if err := os.WriteFile(edge, []byte("id: e-1\ndata_dir: "+filepath.Join(dir, "data")+"\nhubs: ['127.0.0.1:1']\nlink: {tls: {cert: e.crt, key: e.key, ca: ca.crt}}\nsmsc: {protocol: smpp, binds: [{address: '127.0.0.1:1', user: u, password: p}]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sound := filepath.Join(dir, "sound")
+	if s, err := edgestore.Open(edgestore.Options{KV: kv.Options{Dir: sound, Node: edgestore.Node("e-1")}}); err != nil || s.Close() != nil {
+		t.Fatal(err)
+	}
 	ca := filepath.Join(dir, "pki")
 	tests := []struct {
 		args     string
@@ -57,6 +68,8 @@ func TestRun(t *testing.T) {
 		{"config check --hub " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: status 0 is success"},
 		{"hub --config " + local, 2, "", "contrary.yaml: smsc.binds[0]: smpp: status 0 is success"},
 		{"config check", 2, "", "--hub=FILE or --edge=FILE"},
+		{"edge repair --config " + edge + " " + dir, 1, "", "this is no data directory"},
+		{"edge repair --config " + edge + " " + sound, 1, "", "nothing in it is damaged"},
 		{"nonsense", 2, "", "nonsense"},
 		{"demo --protocol ucp", 2, "", "must be one of"},
 		{"hub", 2, "", "--config"},

@@ -31,6 +31,7 @@ type edgeGroup struct {
 	Replace edgeReplaceCmd `cmd:"" help:"At the hub: an edge's data is lost; take the next one that comes under its id, and send it all that was not final."`
 	Backup  edgeBackupCmd  `cmd:"" help:"Copy the journal of the edge that runs into a new folder of its machine."`
 	Restore edgeRestoreCmd `cmd:"" help:"Put a backup where this edge's journal is to be. The edge must not run."`
+	Repair  edgeRepairCmd  `cmd:"" help:"Put what can be read of a damaged journal where this edge's journal is to be. The edge must not run."`
 }
 
 type hubBackupCmd struct {
@@ -100,6 +101,31 @@ func (c *edgeRestoreCmd) Run(to streams) error {
 		return fmt.Errorf("ringway edge restore: %w", err)
 	}
 	fmt.Fprintf(to.out, "%s restored: start the edge; it submits nothing before it has reached its hub\n", cfg.DataDir)
+	return nil
+}
+
+type edgeRepairCmd struct {
+	Config string `required:"" placeholder:"FILE" help:"The edge's configuration."`
+	Dir    string `arg:"" help:"The damaged data directory, moved away; it stays as it is."`
+}
+
+// Run copies what can be read, and says what cannot.
+func (c *edgeRepairCmd) Run(to streams) error {
+	cfg, err := config.LoadEdge(c.Config)
+	if err != nil {
+		return err
+	}
+	r, err := edgestore.Repair(c.Dir, cfg.DataDir, cfg.ID)
+	if err != nil {
+		return fmt.Errorf("ringway edge repair: %w", err)
+	}
+	for _, l := range r.Lost {
+		fmt.Fprintln(to.out, "lost:", edgestore.Describe(l))
+	}
+	fmt.Fprintf(to.out, "%s repaired: start the edge; it submits nothing before its hub has sent it what is missing\n", cfg.DataDir)
+	if r.Anew {
+		fmt.Fprintf(to.out, "what says which journal this was is lost: it is a new one to the hub; once that refuses it run there: ringway edge replace %s\n", cfg.ID)
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -33,10 +34,37 @@ func (d *DB) Backup(dir string) error {
 		err = writeFile(fsys, dir, identityName, whose)
 	}
 	if err == nil {
+		err = d.checkTables(dir)
+	}
+	if err == nil {
 		err = seal(fsys, dir, true) // last: without it, it is no backup
 	}
 	if err != nil {
 		return fmt.Errorf("kv: backup to %s: %w", dir, errors.Join(err, fsys.RemoveAll(dir)))
+	}
+	return nil
+}
+
+// checkTables reads each block of a backup: a seal would make damage look sound.
+func (d *DB) checkTables(dir string) error {
+	names, err := d.opts.FS.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		r, err := openTable(d.opts.FS, d.opts.FS.PathJoin(dir, name))
+		if err == nil {
+			err = errors.Join(r.ValidateBlockChecksums(), r.Close())
+		}
+		if err != nil {
+			if d.opts.Corrupt != nil {
+				d.opts.Corrupt()
+			}
+			return fmt.Errorf("%w: %s: %w (%s)", ErrDamaged, d.opts.FS.PathJoin(d.opts.Dir, name), err, remedyDamaged)
+		}
 	}
 	return nil
 }
@@ -66,6 +94,23 @@ func restore(fsys vfs.FS, backup, dir, node string, mark func(dir string) error)
 	case err != nil:
 		return err
 	}
+	return place(fsys, dir, func(stage string) error {
+		names, err := fsys.List(backup)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := vfs.Copy(fsys, fsys.PathJoin(backup, name), fsys.PathJoin(stage, name)); err != nil {
+				return err
+			}
+		}
+		return mark(stage)
+	})
+}
+
+// place has a store made in a folder beside the one where it is to be, and puts it
+// there once it is whole.
+func place(fsys vfs.FS, dir string, fill func(stage string) error) error {
 	if desc, err := pebble.Peek(dir, fsys); err == nil && desc.Exists {
 		return errors.New("there is a store already: stop the node and move its data_dir away first")
 	}
@@ -73,19 +118,11 @@ func restore(fsys vfs.FS, backup, dir, node string, mark func(dir string) error)
 	if err := errors.Join(fsys.RemoveAll(stage), makeDir(fsys, stage), makeDir(fsys, dir)); err != nil {
 		return err
 	}
-	names, err := fsys.List(backup)
+	if err := fill(stage); err != nil {
+		return err
+	}
+	names, err := fsys.List(stage)
 	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := vfs.Copy(fsys, fsys.PathJoin(backup, name), fsys.PathJoin(stage, name)); err != nil {
-			return err
-		}
-	}
-	if err := mark(stage); err != nil {
-		return err
-	}
-	if names, err = fsys.List(stage); err != nil {
 		return err
 	}
 	for _, last := range []bool{false, true} { // without its identity it is no store yet

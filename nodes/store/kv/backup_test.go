@@ -41,6 +41,40 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
+// Damage that nobody has met yet is met by a backup, which would seal it otherwise.
+func TestBackupLooksAtEveryTable(t *testing.T) {
+	made := vfs.NewMem()
+	db, _ := filled(t, made)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	met := 0
+	for name, content := range files(t, made) {
+		if kind(name) != "sst" {
+			continue
+		}
+		mem := flipped(t, made, name, content, 40, 4)
+		counted := 0
+		db, err := Open(Options{Dir: "data", FS: mem, Node: "hub", noStats: true, Corrupt: func() { counted++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Backup("backup"); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) || counted != 1 {
+			t.Errorf("%s: %v; counted %d", name, err, counted)
+		}
+		if names, err := mem.List("backup"); err == nil {
+			t.Errorf("%s: a backup is there: %v", name, names)
+		}
+		if err := db.Close(); err != nil {
+			t.Logf("%s: %v", name, err)
+		}
+		met++
+	}
+	if met == 0 {
+		t.Error("there are no tables")
+	}
+}
+
 // A backup that is not whole, not as it was written, or another node's is refused,
 // and so is a place that has a store.
 func TestRestoreRefuses(t *testing.T) {

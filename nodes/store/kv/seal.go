@@ -31,8 +31,8 @@ const sealName = "SEAL"
 var ErrDamaged = errors.New("kv: a file is damaged")
 
 // remedyDamaged is what to do about it.
-const remedyDamaged = "the disk or a copy has damaged it: restore a backup (ringway hub restore, ringway edge restore); " +
-	"for an edge without one, move data_dir away and run ringway edge replace"
+const remedyDamaged = "the disk or a copy has damaged it: for an edge, move data_dir away and run ringway edge repair; " +
+	"for a hub, restore a backup (ringway hub restore)"
 
 // sealed is the content of file SEAL, behind a line with its checksum.
 type sealed struct {
@@ -189,9 +189,21 @@ const (
 // chunk returns the length of the chunk at this place; 0: there is none. A first one
 // begins a record.
 func (f logFormat) chunk(log []byte, at int) (length int, first bool) {
+	c := f.read(log, at)
+	return c.length, c.first
+}
+
+// chunk is what read finds.
+type chunk struct {
+	length      int // with its header; 0: there is none
+	first, last bool
+	payload     []byte
+}
+
+func (f logFormat) read(log []byte, at int) (found chunk) {
 	rest := log[at:min(len(log), at-at%logBlock+logBlock)]
 	if len(rest) < 7 {
-		return 0, false
+		return chunk{}
 	}
 	kind, header := rest[6], 7 // full, first, middle, last are 1 to 4 in a manifest,
 	switch {
@@ -200,17 +212,53 @@ func (f logFormat) chunk(log []byte, at int) (length int, first bool) {
 	case f.wal && kind >= 9 && kind <= 12: // or these
 		kind, header = kind-8, logHeader
 	case f.wal || kind < 1 || kind > 4:
-		return 0, false
+		return chunk{}
 	}
-	length = header + int(binary.LittleEndian.Uint16(rest[4:]))
+	length := header + int(binary.LittleEndian.Uint16(rest[4:]))
 	if length > len(rest) || f.wal && binary.LittleEndian.Uint32(rest[7:]) != f.number {
-		return 0, false
+		return chunk{}
 	}
 	c := crc32.Checksum(rest[6:length], castagnoli)
 	if binary.LittleEndian.Uint32(rest) != (c>>15|c<<17)+0xa282ead8 { // masked, as in LevelDB
-		return 0, false
+		return chunk{}
 	}
-	return length, kind <= 2
+	return chunk{length, kind <= 2, kind == 1 || kind == 4, rest[header:length]}
+}
+
+// records calls each for the records that are whole, and returns where damage begins
+// that something stands behind: a record there cannot be read.
+func (f logFormat) records(log []byte, each func(record []byte) error) (damaged []int, err error) {
+	var record []byte
+	inside := false
+	for at := 0; at < len(log); {
+		c := f.read(log, at)
+		if left := logBlock - at%logBlock; c.length == 0 && left < logHeader {
+			at += left
+			continue
+		}
+		if c.length == 0 || !c.first && !inside {
+			behind := at + max(c.length, 1)
+			for behind < len(log) && !f.read(log, behind).first {
+				behind++
+			}
+			if behind < len(log) {
+				damaged = append(damaged, at)
+			}
+			at, inside = behind, false
+			continue
+		}
+		at += c.length
+		if c.first {
+			record = record[:0]
+		}
+		record, inside = append(record, c.payload...), !c.last
+		if c.last {
+			if err := each(record); err != nil {
+				return damaged, err
+			}
+		}
+	}
+	return damaged, nil
 }
 
 // broken returns where the first chunk is that cannot be read, and whether it once

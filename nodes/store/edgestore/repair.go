@@ -1,0 +1,297 @@
+package edgestore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/store/kv"
+)
+
+// Repaired is what has become of a damaged journal.
+type Repaired struct {
+	Lost []kv.Loss
+	// Anew: what says which journal it was is lost, so that it is a new one to the hub,
+	// which is to be told (ringway edge replace).
+	Anew bool
+}
+
+// Repair makes a journal from what can be read of a damaged one, marked as restored:
+// the hub sends again what of the down ring is missing, and tells what has ended.
+func Repair(damaged, dir, edge string) (Repaired, error) {
+	return repair(kv.Options{Dir: dir, Node: Node(edge)}, damaged)
+}
+
+func repair(opts kv.Options, damaged string) (r Repaired, err error) {
+	r.Lost, err = kv.Salvage(opts, damaged, func(opts kv.Options, lost []kv.Loss) (more []kv.Loss, err error) {
+		if r.Anew, more, err = mend(opts, lost); err != nil {
+			return nil, err
+		}
+		s, err := Open(Options{KV: opts})
+		if err != nil {
+			return nil, err
+		}
+		return more, errors.Join(s.MarkRestored(), s.Close())
+	})
+	return r, err
+}
+
+// Describe says what a loss is about: keys begin with their kind, see the package.
+func Describe(l kv.Loss) string {
+	var kinds []string
+	for _, k := range []struct {
+		key  byte
+		name string
+	}{
+		{'c', "receipts expected"},
+		{'d', "messages to the SMSC (the hub has them)"},
+		{'e', "results and receipts on their way to the hub"},
+		{'i', "notes of texts that are not whole"},
+		{'k', "messages to be tried again (the hub has them)"},
+		{'m', "how far the journal was"},
+		{'p', "receipts ahead of their message"},
+		{'q', "messages from handsets"},
+		{'r', "results of messages (the hub has the messages)"},
+		{'t', "how far messages were (the hub sends them again)"},
+		{'u', "messages from handsets, on their way to the hub"},
+	} {
+		if l.Touches([]byte{k.key}) {
+			kinds = append(kinds, k.name)
+		}
+	}
+	if len(kinds) == 0 {
+		kinds = []string{"nothing that is needed"}
+	}
+	return fmt.Sprintf("%s: %s; it may have held: %s", l.File, l.Why, strings.Join(kinds, ", "))
+}
+
+// mending makes records fit each other of which some are missing or old.
+type mending struct {
+	db    *kv.DB
+	batch kv.Batch
+	err   error
+	anew  bool
+	lost  []kv.Loss
+}
+
+func mend(opts kv.Options, lost []kv.Loss) (anew bool, more []kv.Loss, err error) {
+	db, err := kv.Open(opts)
+	if err != nil {
+		return false, nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	m := &mending{db: db}
+	for _, step := range []func(){func() { m.standing(lost) }, m.down, m.up, m.queue, m.events, m.receipts, m.write} {
+		if step(); m.err != nil {
+			return false, nil, fmt.Errorf("edgestore: %w", m.err)
+		}
+	}
+	return m.anew, m.lost, nil
+}
+
+func (m *mending) write() {
+	if m.err == nil {
+		m.err = m.db.Wait(func(done func(error)) { m.db.Commit(&m.batch, done) })
+		m.batch.Reset()
+	}
+}
+
+func (m *mending) set(key, value []byte) {
+	if m.batch.Set(key, value); m.batch.Len() > 1<<20 {
+		m.write()
+	}
+}
+
+func (m *mending) drop(key []byte) {
+	if m.batch.Delete(key); m.batch.Len() > 1<<20 {
+		m.write()
+	}
+}
+
+// give drops a record that cannot be understood.
+func (m *mending) give(key []byte, err error) {
+	m.lost = append(m.lost, kv.Loss{File: "record", From: bytes.Clone(key), To: kv.After(key), Why: err.Error()})
+	m.drop(key)
+}
+
+func (m *mending) each(kind byte, f func(key, value []byte)) {
+	if m.err == nil {
+		m.err = m.db.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
+			f(key, value)
+			return m.err == nil
+		})
+	}
+}
+
+func (m *mending) number(name string) (n uint64) {
+	value, found, err := m.db.Get(meta(name))
+	m.err = errors.Join(m.err, err)
+	if found && len(value) == 8 {
+		n = binary.BigEndian.Uint64(value)
+	}
+	return n
+}
+
+// standing looks whether the journal knows which one it is, and how far it was. If not
+// it begins anew, as one of an edge that was replaced: with what came from the SMSC, and
+// nothing of what the hub has and sends again.
+func (m *mending) standing(lost []kv.Loss) {
+	instance, _, err := m.db.Get(meta("instance"))
+	m.err = err
+	m.anew = len(instance) != 16 || m.number("epoch") == 0
+	for _, l := range lost {
+		for _, name := range []string{"instance", "epoch", "owner", "released", "retrieved", "trimmed"} {
+			m.anew = m.anew || l.From != nil && l.May(meta(name))
+		}
+	}
+	if !m.anew {
+		return
+	}
+	for _, kind := range []byte("mdrtk") {
+		m.each(kind, func(key, _ []byte) { m.drop(key) })
+	}
+	m.write()
+}
+
+// down keeps of the mirror and its tasks what is whole; the hub sends the rest again.
+func (m *mending) down() {
+	held := map[string]bool{} // by id
+	there := map[string]bool{}
+	m.each('d', func(key, value []byte) {
+		e, err := decodeEntry(binary.BigEndian.Uint64(key[1:]), value)
+		if err != nil || len(e.Message.GetId()) == 0 {
+			m.give(key, errors.Join(err, errCodec))
+			return
+		}
+		held[string(e.Message.Id)], there[string(key[1:])] = true, true
+	})
+	m.each('r', func(key, value []byte) {
+		if err := proto.Unmarshal(value, new(messages.Result)); err != nil {
+			m.give(key, err)
+		} else if !there[string(key[1:])] {
+			m.drop(key)
+		}
+	})
+	retry := map[string]bool{}
+	m.each('k', func(key, value []byte) {
+		if err := proto.Unmarshal(value, new(messages.Message)); err != nil {
+			m.give(key, err)
+			return
+		}
+		retry[string(key[1:])] = true
+	})
+	begun := map[string]bool{}
+	m.each('t', func(key, value []byte) {
+		id := string(key[1:])
+		switch t, err := decodeTask(value); {
+		case err != nil:
+			m.give(key, err)
+		case t.Deferred && !retry[id], !t.Deferred && !held[id]:
+			m.drop(key)
+		default:
+			begun[id] = t.Deferred
+		}
+	})
+	for id := range retry { // the hub has it go out again
+		if !begun[id] {
+			m.drop(named('k', []byte(id)))
+		}
+	}
+}
+
+// up sees that no sequence of the ring is given a second time.
+func (m *mending) up() {
+	retrieved := m.number("retrieved")
+	m.each('u', func(key, value []byte) {
+		seq := binary.BigEndian.Uint64(key[1:])
+		if _, err := decodeEntry(seq, value); err != nil {
+			m.give(key, err)
+		}
+		retrieved = max(retrieved, seq)
+	})
+	if retrieved > 0 {
+		m.set(meta("retrieved"), be64(retrieved))
+	}
+}
+
+// queue closes the gaps between the messages that wait: they move up behind the last.
+func (m *mending) queue() {
+	first, last, count := uint64(0), uint64(0), uint64(0)
+	m.each('q', func(key, value []byte) {
+		if err := proto.Unmarshal(value, new(messages.Message)); err != nil {
+			m.give(key, err)
+			return
+		}
+		last = binary.BigEndian.Uint64(key[1:])
+		if count++; first == 0 {
+			first = last
+		}
+	})
+	if m.write(); count == 0 || last-first+1 == count {
+		return
+	}
+	m.each('q', func(key, value []byte) {
+		last++
+		m.set(numbered('q', last), value)
+		m.drop(key)
+	})
+}
+
+// events puts one that says nothing where one is missing: the hub takes them without gaps.
+func (m *mending) events() {
+	next := m.number("trimmed") + 1
+	m.each('e', func(key, value []byte) {
+		n := binary.BigEndian.Uint64(key[1:])
+		if err := proto.Unmarshal(value, new(messages.Event)); err != nil {
+			m.give(key, err)
+			return
+		}
+		if n < next { // trimmed
+			m.drop(key)
+			return
+		}
+		for ; next < n; next++ {
+			m.set(numbered('e', next), protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), next))
+		}
+		next++
+	})
+}
+
+// receipts makes the index of when they expire anew.
+func (m *mending) receipts() {
+	for _, kind := range []byte{'x', 'y'} {
+		m.each(kind, func(key, _ []byte) { m.drop(bytes.Clone(key)) })
+	}
+	m.write()
+	count := m.number("count")
+	note := func(key []byte) {
+		count = max(count, binary.BigEndian.Uint64(key[len(key)-8:]))
+	}
+	m.each('c', func(key, value []byte) {
+		p, err := decodeSent(value)
+		if err != nil {
+			m.give(key, err)
+			return
+		}
+		note(key)
+		m.set(expiry('x', p.Until, key), key)
+	})
+	m.each('p', func(key, value []byte) {
+		var r journal.Report
+		if err := json.Unmarshal(value, &r); err != nil {
+			m.give(key, err)
+			return
+		}
+		note(key)
+		m.set(expiry('y', r.Until, key), key)
+	})
+	m.set(meta("count"), be64(count))
+}
