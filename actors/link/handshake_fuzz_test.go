@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,31 +57,47 @@ func FuzzHandshake(f *testing.F) {
 	f.Fuzz(func(t *testing.T, story []byte, atHub bool) { tell(t, story, atHub) })
 }
 
+// stage is for all stories: a session's timers, of an hour, keep the system that they
+// send to, and a system has some megabytes.
+var stage = sync.OnceValue(func() *actor.ActorSystem {
+	return actor.NewActorSystem(actor.WithDeadLetterThrottleCount(0), actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+})
+
 func tell(t *testing.T, story []byte, atHub bool) {
-	system := actor.NewActorSystem(actor.WithDeadLetterThrottleCount(0), actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
-	defer system.Shutdown()
-	system.EventStream.Subscribe(func(event any) {
-		if e, ok := event.(*actor.SupervisorEvent); ok {
+	system := stage()
+	var cast []*actor.PID
+	failures := system.EventStream.Subscribe(func(event any) {
+		if e, ok := event.(*actor.SupervisorEvent); ok && slices.ContainsFunc(cast, e.Child.Equal) {
 			t.Errorf("the session failed: %v", e.Reason)
 		}
 	})
-	nobody := onThread(system, func(actor.Context) {})
+	defer func() {
+		system.EventStream.Unsubscribe(failures)
+		for _, pid := range cast {
+			system.Root.Stop(pid) // what its timers send finds nobody
+		}
+	}()
+	onThread := func(receive actor.ReceiveFunc) *actor.PID {
+		cast = append(cast, onThread(system, receive))
+		return cast[len(cast)-1]
+	}
+	nobody := onThread(func(actor.Context) {})
 	cfg := SessionConfig{Edge: "e", Sends: messages.Ring_DOWN, Supervisor: nobody, Metrics: Nop{}, Log: zap.NewNop(), Heartbeat: time.Hour, Flush: -1, Jitter: func() float64 { return 0.5 }}
 	dials := uint64(0) // the session's try, as its dialler sees it
 	if !atHub {
 		cfg.Sends, cfg.Stripes = messages.Ring_UP, 4
-		cfg.Dialer = onThread(system, func(ctx actor.Context) {
+		cfg.Dialer = onThread(func(ctx actor.Context) {
 			if m, ok := ctx.Message().(*messages.DialStripe); ok {
 				dials = m.Try
 			}
 		})
 	}
 	s := &session{cfg: cfg, began: time.Now()}
-	self := onThread(system, s.Receive)
+	self := onThread(s.Receive)
 	tell := func(m any) { system.Root.Send(self, m) }
-	sync := onThread(system, func(actor.Context) {})
+	synchronisation := onThread(func(actor.Context) {})
 	tell(&Attach{Buffer: nobody, Mirror: nobody, Events: nobody})
-	system.Root.RequestWithCustomSender(self, &Synchronise{}, sync)
+	system.Root.RequestWithCustomSender(self, &Synchronise{}, synchronisation)
 
 	conns := map[byte]*actor.PID{}
 	for len(story) >= 3 {
@@ -91,7 +109,7 @@ func tell(t *testing.T, story []byte, atHub bool) {
 		story = story[3+n:]
 		switch kind {
 		case 0:
-			conns[stripe] = onThread(system, func(actor.Context) {})
+			conns[stripe] = onThread(func(actor.Context) {})
 			up := &messages.StripeUp{Conn: conns[stripe], Stripe: uint32(stripe), Try: dials, Peer: "p", TLSAt: time.Now()}
 			if atHub { // as the link's port does: the frame says which stripe it is, and is Hello or Join
 				if frame.Hello == nil && frame.Join == nil {
