@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/actors/link"
@@ -31,9 +33,21 @@ func (h *Hub) withRejoin(cfg *link.HubSyncConfig, e *edge) {
 	})
 	if ok && can {
 		cfg.Standing = func() (journal.Standing, error) { return store.Standing(e.cfg.ID) }
-		cfg.Rejoin = rings.Rejoin
+		cfg.Rejoin = func(what journal.Rejoin, done func(journal.Rejoined, error)) {
+			if !e.rejoins.Allow() {
+				done(journal.Rejoined{}, errRejoins)
+				return
+			}
+			rings.Rejoin(what, done)
+		}
 	}
 }
+
+// To let an edge join anew the store looks through all its messages: an edge that wants it
+// again and again waits.
+func newRejoins() *rate.Limiter { return rate.NewLimiter(rate.Every(10*time.Second), 3) }
+
+var errRejoins = errors.New("hub: this edge joined anew several times just now: once in ten seconds")
 
 var errReplaced = errors.New("hub: the operator replaced this edge")
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/actors/link"
@@ -27,6 +28,7 @@ type edge struct {
 	cfg                                     config.HubEdge
 	rings                                   journal.Rings
 	session, buffer, mirror, events, router *actor.PID // children of its ring
+	rejoins                                 *rate.Limiter
 }
 
 // startEdges claims each edge's rings and opens the link port.

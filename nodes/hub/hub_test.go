@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/actors/link"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/config"
 	"github.com/ringway-im/ringway/nodes/store/hubstore"
@@ -258,5 +259,39 @@ func TestNameAloneReleases(t *testing.T) {
 	l.says("63917000", "@ann")
 	if got := h.inboxTexts(t, "ann"); strings.Join(got, "|") != "for whom" {
 		t.Errorf("ann has %q", got)
+	}
+}
+
+// slowRejoins looks through a store whenever an edge joins anew.
+type slowRejoins struct {
+	journal.Rings
+	looked int
+}
+
+func (r *slowRejoins) Rejoin(_ journal.Rejoin, done func(journal.Rejoined, error)) {
+	r.looked++
+	done(journal.Rejoined{}, nil)
+}
+
+type standing struct{ journal.Hub }
+
+func (standing) Standing(string) (journal.Standing, error) { return journal.Standing{}, nil }
+
+// An edge that joins anew all the time does not keep the store busy.
+func TestRejoinsAreLimited(t *testing.T) {
+	rings := &slowRejoins{}
+	h, e := &Hub{store: standing{}}, &edge{rings: rings, rejoins: newRejoins()}
+	refused := 0
+	for range 100 {
+		var cfg link.HubSyncConfig // each time a synchronisation of its own
+		h.withRejoin(&cfg, e)
+		cfg.Rejoin(journal.Rejoin{}, func(_ journal.Rejoined, err error) {
+			if err != nil {
+				refused++
+			}
+		})
+	}
+	if rings.looked < 1 || rings.looked > 20 || refused != 100-rings.looked {
+		t.Errorf("%d looks through the store, %d refusals", rings.looked, refused)
 	}
 }

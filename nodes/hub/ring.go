@@ -138,7 +138,7 @@ func (r *ring) serve(ctx actor.Context, rings journal.Rings) {
 		m.Waiting(nodemetrics.Down, 0)
 	})
 	log.Info("rings are served here", zap.Uint64("epoch", rings.Epoch()))
-	e := &edge{cfg: r.cfg, rings: rings}
+	e := &edge{cfg: r.cfg, rings: rings, rejoins: newRejoins()}
 	e.router = spawn("router", newRouter(h, r.cfg, rings))
 	e.session = spawn("session", link.NewSession(link.SessionConfig{
 		Edge: id, Sends: messages.Ring_DOWN, Supervisor: h.supervisor, Metrics: m, Log: log, Flush: -1,
