@@ -11,6 +11,7 @@ import (
 func TestCheckHistory(t *testing.T) {
 	const accepted = `{"kind":"accepted","by":"ann","msg":"m","id":"1","conn":"c","to":"+1"}` + "\n"
 	const taken = `{"kind":"taken","by":"smsc","msg":"m","session":"s"}` + "\n"
+	const failed = `{"kind":"state","by":"ann","id":"1","state":"failed"}` + "\n"
 	const end = `{"kind":"end"}` + "\n"
 	for name, test := range map[string]struct {
 		files  []string
@@ -19,6 +20,7 @@ func TestCheckHistory(t *testing.T) {
 	}{
 		"kept":      {[]string{accepted, taken + end}, exitOK, `"ok": true`},
 		"lost":      {[]string{accepted + end}, exitFailed, `"rule": "lost"`},
+		"unfounded": {[]string{accepted, failed + end}, exitFailed, `"rule": "unfounded"`},
 		"malformed": {[]string{`{"kind":"accepted"}`}, exitConfig, "names no observer"},
 	} {
 		var out, err bytes.Buffer

@@ -174,10 +174,11 @@ type person struct {
 	inbox      []incoming          // each id once
 	seen       map[string]bool
 	lastSeq    uint64
-	saw        []history.Record // in order; Msg is the text
-	streams    int              // opened so far
-	turnedAway int              // answers that nothing could be stored
-	manyHubs   bool             // which write side by side what he sends again
+	saw        []history.Record  // in order; Msg is the text
+	named      map[string]string // of messages in the inbox, by id
+	streams    int               // opened so far
+	turnedAway int               // answers that nothing could be stored
+	manyHubs   bool              // which write side by side what he sends again
 	stop       context.CancelFunc
 	finished   sync.WaitGroup
 }
@@ -188,6 +189,7 @@ func newPerson(hub api, name string) *person {
 	p := &person{
 		api: api{t: hub.t, base: hub.base, client: hub.client}, name: name,
 		ids: map[string]string{}, states: map[string][]string{}, final: map[string]string{}, settled: map[string]bool{}, seen: map[string]bool{},
+		named: map[string]string{},
 	}
 	p.changed = sync.NewCond(&p.mu)
 	hub.insist("PUT", "/v1/users/"+name, map[string]string{"password": "correct horse"}, nil)
@@ -345,8 +347,8 @@ func (p *person) read(f incoming) error {
 		if !p.seen[f.ID] {
 			p.seen[f.ID] = true
 			p.inbox = append(p.inbox, f)
-			p.note(history.Record{Kind: history.Inbox, Msg: f.Text, From: f.From, ID: f.ID})
 		}
+		p.note(history.Record{Kind: history.Inbox, Msg: f.Text, From: f.From, ID: f.ID, N: f.Seq})
 		p.pending = append(p.pending, outgoing{Op: "received", ID: f.ID})
 		p.changed.Broadcast()
 	case "state":

@@ -43,7 +43,12 @@ func (p *person) records(accepted, inbox namer) []history.Record {
 		case history.Accepted:
 			r.Msg = accepted(true, r.To, r.Msg)
 		case history.Inbox:
-			r.Msg = inbox(false, r.From, r.Msg)
+			name, named := p.named[r.ID]
+			if !named { // else it was read again
+				name = inbox(false, r.From, r.Msg)
+				p.named[r.ID] = name
+			}
+			r.Msg = name
 		}
 	}
 	return saw

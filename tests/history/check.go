@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Rule names what a violation breaks.
@@ -16,11 +17,18 @@ const (
 	// inbox, nor was its sender told that it failed or expired (invariant I5).
 	Lost Rule = "lost"
 	// Doubled: the SMSC took a part twice although the first copy was not in
-	// doubt, or a person got one message under two ids although it was handed
-	// over once (I6, I7).
+	// doubt, or more of a session's were than its window has room for; a person got
+	// one message under two ids although it was handed over once, or one id in two
+	// events (I6, I7).
 	Doubled Rule = "doubled"
 	// Uncounted: a copy was in doubt, and the message's history has no unknown for it (I15).
 	Uncounted Rule = "uncounted"
+	// Overcounted: the histories have more unknowns than sessions of so many submits
+	// can have left in doubt. (Not foreseen: an edge whose disk was replaced.)
+	Overcounted Rule = "overcounted"
+	// Unfounded: a message has failed, or expired, and neither a refusal nor receipts
+	// nor its time give a ground.
+	Unfounded Rule = "unfounded"
 	// Disordered: a later message of the same conversation came before an earlier one (I14).
 	Disordered Rule = "disordered"
 	// Backwards: a sender was told a state of lower rank after a higher one.
@@ -46,6 +54,15 @@ type Options struct {
 	Window int
 	// GiveUp: the SMSC's policy leaves a doubt as it is, so that unknown ends a message.
 	GiveUp bool
+	// Refusals for now after which a message has failed (the edge's retry.attempts); 0:
+	// never.
+	Refusals int
+	// Skew is how wrong the clocks of hub and edge may be, together: so much earlier
+	// may a message expire.
+	Skew time.Duration
+	// NoGrounds: the records have no deadlines, fates or receipts, as those of before
+	// had none: whether what failed or expired had to is not judged.
+	NoGrounds bool
 	// MaxViolations bounds Verdict.Violations; 0 means 100. All are counted.
 	MaxViolations int
 }
@@ -82,8 +99,10 @@ type Checker struct {
 	at       map[string]uint32  // position among an observer's records
 	seen     map[string]uint64  // highest N of an observer's states
 	rings    map[string]*ringAt
-	inboxes  map[inboxKey]uint32
+	inboxes  map[inboxKey]uint64 // the event's number
+	again    map[inboxAgain]struct{}
 	persons  map[string]int32
+	final    map[partKey]struct{} // parts that a receipt or a refusal has ended
 }
 
 // message is what is known of one. Positions are those among the SMSC's or the
@@ -103,6 +122,14 @@ type message struct {
 	arrived     uint32 // there
 	highest     uint8  // state that a sender was told
 	id          string
+
+	gone      gone
+	until     int64
+	doomed    bool   // refused for good, or unfit
+	refused   uint16 // for now
+	undefined uint16 // of these, by codes that are not defined
+	ended     uint8  // parts, as in final
+	receipts  uint16 // bit by rank: what they have said
 }
 
 type partKey struct {
@@ -116,6 +143,11 @@ type inboxKey struct {
 	id      string
 }
 
+type inboxAgain struct {
+	inboxKey
+	n uint64
+}
+
 // copyAt is where the SMSC took a part last.
 type copyAt struct {
 	session    *session
@@ -127,6 +159,7 @@ type session struct {
 	by      string
 	submits uint32
 	closed  bool
+	doubts  int // that excuse a copy
 }
 
 // secondCopy is judged at the end: was the one before it in doubt?
@@ -136,12 +169,25 @@ type secondCopy struct {
 	before  copyAt
 }
 
-type told struct{ rank uint8 }
+type told struct {
+	gone
+	rank uint8
+}
+
+// gone is what a sender was told that needs a ground.
+type gone struct {
+	failed, expired bool
+	at              int64 // when he was told first that it is expired; 0: not known
+}
 
 type ringAt struct {
 	life int
 	p    [4]uint64
 }
+
+// undefinedRefusals is how often an edge tries a part that is refused by codes which
+// nobody has defined.
+const undefinedRefusals = 3
 
 // New returns a Checker without records.
 func New(opts Options) *Checker {
@@ -152,7 +198,8 @@ func New(opts Options) *Checker {
 	return &Checker{
 		opts: opts, byName: map[string]int32{}, parts: map[partKey]copyAt{}, told: map[string]*told{}, ids: map[string]int32{},
 		unknowns: map[string]int{}, sessions: map[string]*session{}, lanes: map[string][]int32{}, laneUp: map[string][]int32{},
-		at: map[string]uint32{}, seen: map[string]uint64{}, rings: map[string]*ringAt{}, inboxes: map[inboxKey]uint32{}, persons: map[string]int32{},
+		at: map[string]uint32{}, seen: map[string]uint64{}, rings: map[string]*ringAt{}, inboxes: map[inboxKey]uint64{}, persons: map[string]int32{},
+		again: map[inboxAgain]struct{}{}, final: map[partKey]struct{}{},
 		verdict: Verdict{Count: map[Rule]int{}, Violations: []Violation{}},
 	}
 }
@@ -184,7 +231,10 @@ func (c *Checker) Add(r Record) error {
 	case Taken:
 		c.taken(&r)
 	case Refused:
-		c.session(&r).submits++
+		c.refused(&r)
+	case Receipt:
+		m := c.ends(&r)
+		m.receipts |= 1 << ranks[r.State]
 	case Closed:
 		c.session(&r).closed = true
 	case Handed:
@@ -195,8 +245,11 @@ func (c *Checker) Add(r Record) error {
 	case History:
 		n := 0
 		for _, s := range r.States {
-			if s == "unknown" {
+			switch s {
+			case "unknown":
 				n++
+			case "failed", "expired":
+				c.toldOf(r.ID, r.By).ended(ranks[s], 0)
 			}
 		}
 		c.unknowns[r.ID] = n
@@ -240,7 +293,8 @@ func (c *Checker) accepted(r *Record) {
 	if m.accepted { // the same submission under its ref again
 		return
 	}
-	m.accepted, m.to, m.id = true, r.To, r.ID
+	m.accepted, m.to, m.id, m.until = true, r.To, r.ID, r.Until
+	m.doomed = m.doomed || r.Unfit
 	c.verdict.Accepted++
 	lane := fmt.Sprintf("%s\x00%s\x00%d", r.Conn, r.To, r.Class)
 	c.lanes[lane] = append(c.lanes[lane], i)
@@ -274,6 +328,32 @@ func (c *Checker) taken(r *Record) {
 	m.last = at
 }
 
+func (c *Checker) refused(r *Record) {
+	c.session(r).submits++
+	switch r.Fate {
+	case "", "permanent":
+		c.ends(r).doomed = true
+	case "undefined":
+		c.messages[c.message(r.Msg)].undefined++
+		fallthrough
+	case "temporary":
+		c.messages[c.message(r.Msg)].refused++
+	}
+}
+
+// ends notes that nothing more will be said of a part.
+func (c *Checker) ends(r *Record) *message {
+	i := c.message(r.Msg)
+	m := &c.messages[i]
+	m.parts = max(m.parts, uint8(max(r.Parts, 1)))
+	key := partKey{i, uint8(r.Part)}
+	if _, known := c.final[key]; !known {
+		c.final[key] = struct{}{}
+		m.ended++
+	}
+	return m
+}
+
 func (c *Checker) acked(r *Record) {
 	i := c.message(r.Msg)
 	m := &c.messages[i]
@@ -295,9 +375,21 @@ func (c *Checker) inbox(r *Record) {
 		c.persons[r.By] = person
 	}
 	key := inboxKey{i, person, r.ID}
-	if c.inboxes[key]++; c.inboxes[key] > 1 {
-		return // the client tells it by its id
+	if first, known := c.inboxes[key]; known {
+		switch {
+		case r.N == 0 || r.N == first: // read again
+		case first == 0:
+			c.inboxes[key] = r.N
+		default:
+			again := inboxAgain{key, r.N}
+			if _, read := c.again[again]; !read {
+				c.again[again] = struct{}{}
+				c.violate(Doubled, "%s got %q, id %s, as event %d and again as event %d", r.By, m.name, r.ID, first, r.N)
+			}
+		}
+		return
 	}
+	c.inboxes[key] = r.N
 	c.verdict.Inbox++
 	at := c.position(r.By)
 	if m.inbox++; m.inbox == 1 {
@@ -312,17 +404,33 @@ func (c *Checker) state(r *Record) {
 		}
 		c.seen[r.By] = r.N
 	}
-	key := r.ID + "\x00" + r.By
-	t := c.told[key]
-	if t == nil {
-		t = &told{}
-		c.told[key] = t
-	}
+	t := c.toldOf(r.ID, r.By)
 	rank := ranks[r.State]
 	if rank < t.rank {
 		c.violate(Backwards, "%s was told %s of message %s after a state of rank %d", r.By, r.State, r.ID, t.rank)
 	}
 	t.rank = max(t.rank, rank)
+	t.ended(rank, r.At)
+}
+
+func (c *Checker) toldOf(id, by string) *told {
+	key := id + "\x00" + by
+	t := c.told[key]
+	if t == nil {
+		t = &told{}
+		c.told[key] = t
+	}
+	return t
+}
+
+// ended notes a state that needs a ground, and when it was told, if that is known.
+func (g *gone) ended(rank uint8, at int64) {
+	g.failed = g.failed || rank == rankFailed
+	if rank == rankExpired {
+		if g.expired = true; at > 0 && (g.at == 0 || at < g.at) {
+			g.at = at
+		}
+	}
 }
 
 func (c *Checker) pointers(r *Record) {
@@ -364,7 +472,12 @@ func (c *Checker) Verdict() Verdict {
 	for key, t := range c.told {
 		id, _, _ := strings.Cut(key, "\x00")
 		if i, ok := c.ids[id]; ok {
-			c.messages[i].highest = max(c.messages[i].highest, t.rank)
+			m := &c.messages[i]
+			m.highest = max(m.highest, t.rank)
+			m.gone.failed = m.gone.failed || t.failed
+			if t.expired {
+				m.gone.ended(rankExpired, t.at)
+			}
 		}
 	}
 	c.judgeCopies()
@@ -386,7 +499,8 @@ func (c *Checker) Verdict() Verdict {
 }
 
 // judgeCopies: a copy is excused by a doubt about the one before it, which was
-// among the last of a session that ended, or never answered.
+// among the last of a session that ended, or never answered. A session leaves no
+// more of them than it may have unanswered.
 func (c *Checker) judgeCopies() {
 	excused := map[int32]int{}
 	for _, second := range c.copies {
@@ -397,20 +511,47 @@ func (c *Checker) judgeCopies() {
 				second.part, m.name, before.ordinal, before.session.submits, before.session.closed)
 			continue
 		}
+		if before.session.doubts++; before.session.doubts > c.opts.Window {
+			c.violate(Doubled, "the SMSC took part %d of %q again, and the session of the copy before had left %d others in doubt, with a window of %d",
+				second.part, m.name, before.session.doubts-1, c.opts.Window)
+			continue
+		}
 		c.verdict.Doubts++
 		excused[second.message]++
 	}
 	for i, n := range excused {
 		m := &c.messages[i]
-		if unknowns, known := c.unknowns[m.id]; known && unknowns < n {
+		unknowns, known := c.unknowns[m.id]
+		switch {
+		case known && unknowns < n:
 			c.violate(Uncounted, "%q was submitted again after %d doubts, its history has %d", m.name, n, unknowns)
+		case !known && m.accepted && c.verdict.CameToRest:
+			c.violate(Uncounted, "%q was submitted again after %d doubts, and there is no history of it", m.name, n)
 		}
+	}
+	c.countDoubts()
+}
+
+// countDoubts: at rest, sessions that ended are the only ground for a doubt.
+func (c *Checker) countDoubts() {
+	unknowns, ended := 0, 0
+	for _, n := range c.unknowns {
+		unknowns += n
+	}
+	for _, s := range c.sessions {
+		if s.closed {
+			ended++
+		}
+	}
+	if c.verdict.CameToRest && len(c.sessions) > 0 && unknowns > ended*c.opts.Window {
+		c.violate(Overcounted, "%d doubts in the histories, and %d sessions ended, which leave %d at most each", unknowns, ended, c.opts.Window)
 	}
 }
 
 func (c *Checker) judgeMessage(m *message) {
 	handset := strings.HasPrefix(m.to, "+")
 	whole := m.come == m.parts
+	c.judgeGrounds(m)
 	switch {
 	case m.accepted && handset:
 		gone := m.highest > rankDelivered || c.opts.GiveUp && m.highest == rankUnknown
@@ -431,6 +572,24 @@ func (c *Checker) judgeMessage(m *message) {
 		if extra > allowed {
 			c.violate(Doubled, "%q came %d times, under as many ids, and was handed over %d times", m.name, m.inbox, m.handed)
 		}
+	}
+}
+
+// judgeGrounds: what failed was refused, by the SMSC or for what it is; what expired
+// had its time; or receipts say so, or a refusal of one part and receipts of the
+// others, which the message follows when it has heard of all.
+func (c *Checker) judgeGrounds(m *message) {
+	if c.opts.NoGrounds {
+		return
+	}
+	heard := func(rank uint8) bool { return m.ended == m.parts && m.receipts&(1<<rank) != 0 }
+	often := c.opts.Refusals > 0 && int(m.refused) >= c.opts.Refusals || m.undefined >= undefinedRefusals
+	if m.gone.failed && !m.doomed && !often && !heard(rankFailed) {
+		c.violate(Unfounded, "%q, accepted as %s, failed; no refusal for good, %d for now, receipts or refusals of %d of its %d parts", m.name, m.id, m.refused, m.ended, m.parts)
+	}
+	late := m.until != 0 && (m.gone.at == 0 || m.gone.at >= m.until-c.opts.Skew.Microseconds())
+	if m.gone.expired && !late && !heard(rankExpired) {
+		c.violate(Unfounded, "%q, accepted as %s, expired at %d, its time runs out at %d (0: never); receipts or refusals of %d of its %d parts", m.name, m.id, m.gone.at, m.until, m.ended, m.parts)
 	}
 }
 

@@ -12,7 +12,7 @@ var order = []string{"", "accepted", "retrieved", "sent", "confirmed", "deferred
 func rank(state string) int { return slices.Index(order, state) }
 
 // judge applies the rules as they are said, looking at every pair of records. It
-// knows histories without pointers and numbered events.
+// knows histories without pointers and numbered states.
 func judge(opts history.Options, h []history.Record) map[history.Rule]int {
 	count := map[history.Rule]int{}
 	all := func(which func(r history.Record) bool) (at []int) {
@@ -28,6 +28,8 @@ func judge(opts history.Options, h []history.Record) map[history.Rule]int {
 	}
 	atRest := len(of(history.End, "")) > 0
 	excused := map[string]int{}
+	left := map[string]int{} // doubts of each session
+	doubts := 0              // in all histories
 
 	for _, i := range of(history.Taken, "") { // is there a copy before, and was it in doubt?
 		same := func(r history.Record) bool {
@@ -47,7 +49,11 @@ func judge(opts history.Options, h []history.Record) map[history.Rule]int {
 			}
 		}
 		ended := len(all(func(r history.Record) bool { return inSession(r) && r.Kind == history.Closed })) > 0
-		if h[prior].Unanswered || ended && later < opts.Window {
+		doubt := h[prior].Unanswered || ended && later < opts.Window
+		if doubt {
+			left[h[prior].Session]++
+		}
+		if doubt && left[h[prior].Session] <= opts.Window {
 			excused[h[i].Msg]++
 		} else {
 			count[history.Doubled]++
@@ -83,26 +89,84 @@ func judge(opts history.Options, h []history.Record) map[history.Rule]int {
 		if lost && atRest {
 			count[history.Lost]++
 		}
-		different := map[string]bool{}
+		different, events := map[string]bool{}, map[string]map[uint64]bool{}
 		for _, i := range inbox {
-			different[h[i].By+" "+h[i].ID] = true
+			key := h[i].By + " " + h[i].ID
+			if different[key] = true; events[key] == nil {
+				events[key] = map[uint64]bool{}
+			}
+			if h[i].N > 0 {
+				events[key][h[i].N] = true
+			}
+		}
+		for _, n := range events {
+			if len(n) > 1 {
+				count[history.Doubled] += len(n) - 1
+			}
 		}
 		if len(different) > 1 && len(different) > max(len(handed), 1) {
 			count[history.Doubled]++
 		}
+		histories := all(func(r history.Record) bool { return r.Kind == history.History && r.ID == "id"+msg })
+		unknowns := func(i int) int { return strings.Count(strings.Join(h[i].States, " "), "unknown") }
 		if n := excused[msg]; n > 0 && len(accepted) > 0 {
-			if told := of(history.History, ""); len(told) > 0 {
-				doubts, known := 0, false
-				for _, i := range told {
-					if h[i].ID == "id"+msg {
-						known, doubts = true, strings.Count(strings.Join(h[i].States, " "), "unknown")
-					}
-				}
-				if known && doubts < n {
-					count[history.Uncounted]++
-				}
+			if len(histories) == 0 && atRest || len(histories) > 0 && unknowns(histories[len(histories)-1]) < n {
+				count[history.Uncounted]++
 			}
 		}
+		if len(histories) > 0 {
+			doubts += unknowns(histories[len(histories)-1])
+		}
+
+		if opts.NoGrounds || len(accepted) == 0 {
+			continue
+		}
+		ends, said := map[int]bool{}, map[string]bool{}
+		refusals := map[string]int{}
+		size := 1
+		for _, i := range all(func(r history.Record) bool { return r.Msg == msg }) {
+			r := h[i]
+			switch r.Kind {
+			case history.Taken:
+				size = max(size, r.Parts)
+			case history.Refused:
+				if refusals[r.Fate]++; r.Fate == "" || r.Fate == "permanent" {
+					size, ends[r.Part] = max(size, r.Parts), true
+				}
+			case history.Receipt:
+				size, ends[r.Part], said[r.State] = max(size, r.Parts), true, true
+			}
+		}
+		heard := len(ends) == size
+		wasTold := func(state string, within func(at int64) bool) bool {
+			return len(all(func(r history.Record) bool {
+				return r.ID == "id"+msg && (r.Kind == history.State && r.State == state && within(r.At) || r.Kind == history.History && slices.Contains(r.States, state) && within(0))
+			})) > 0
+		}
+		some := func(int64) bool { return true }
+		refused := refusals["permanent"]+refusals[""] > 0 || h[accepted[0]].Unfit || refusals["undefined"] >= 3 ||
+			opts.Refusals > 0 && refusals["temporary"]+refusals["undefined"] >= opts.Refusals
+		if wasTold("failed", some) && !refused && !(heard && said["failed"]) {
+			count[history.Unfounded]++
+		}
+		until := h[accepted[0]].Until
+		early := func(at int64) bool { return until == 0 || at > 0 && at < until-opts.Skew.Microseconds() }
+		if wasTold("expired", some) && (until == 0 || wasTold("expired", early)) && !(heard && said["expired"]) {
+			count[history.Unfounded]++
+		}
+	}
+	sessions, ends := map[string]bool{}, map[string]bool{}
+	for _, r := range h {
+		switch r.Kind {
+		case history.Closed:
+			ends[r.Session] = true
+			fallthrough
+		case history.Taken, history.Refused:
+			sessions[r.Session] = true
+		}
+	}
+	if atRest && len(sessions) > 0 && doubts > len(ends)*opts.Window {
+		count[history.Overcounted]++
 	}
 
 	// Order: each message of a conversation against the one before that came last.

@@ -1,13 +1,14 @@
 // Package history decides from records of what clients, hub, edge and SMSC saw
 // whether the promise was kept: nothing acknowledged is missing, nothing is
-// doubled beyond what the hop to the SMSC leaves in doubt, order holds, states
-// only move forward, and the rings' pointers obey their rules.
+// doubled beyond what the hop to the SMSC leaves in doubt, nothing fails or expires
+// without a ground, order holds, states only move forward, and the rings' pointers
+// obey their rules.
 //
 //	client ──accepted, state, inbox──┐
 //	hub    ──history, pointers───────┤
 //	edge   ──pointers────────────────┼──▶ Checker ──▶ Verdict
-//	SMSC   ──taken, refused, closed, ┤
-//	         handed, acked───────────┘
+//	SMSC   ──taken, refused, receipt,┤
+//	         closed, handed, acked───┘
 //
 // Records are JSON, one a line (see [Record]). Only the order of the records of
 // one observer (By) means anything: files of different observers may be read one
@@ -20,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Kind says what an observer saw.
@@ -28,20 +30,26 @@ type Kind string
 // The kinds of records, and the fields each needs beside Kind and By.
 const (
 	// Accepted (client): the hub has acknowledged a message. Msg, ID, Conn, To;
-	// Class. In the order in which the connection sent them.
+	// Class; Until, Unfit. In the order in which the connection sent them.
 	Accepted Kind = "accepted"
 	// State (client): the sender was told a state. ID, State; N where the
-	// observer's events are numbered: a number seen before is a replay.
+	// observer's events are numbered: a number seen before is a replay. At, if it is
+	// expired.
 	State Kind = "state"
-	// Inbox (client): a person got a message. Msg, ID. By names the person. An id
-	// again is a redelivery, which clients tell by it.
+	// Inbox (client): a person got a message. Msg, ID, N. By names the person. An id
+	// again under the same N was read again. Without N nothing is said of an id that
+	// comes again.
 	Inbox Kind = "inbox"
 
 	// Taken (SMSC): a submit was accepted. Msg, Session; Part, Parts; Unanswered
 	// if the SMSC kept its response to itself.
 	Taken Kind = "taken"
-	// Refused (SMSC): a submit was answered otherwise. Msg, Session.
+	// Refused (SMSC): a submit was answered otherwise. Msg, Session; Part, Parts,
+	// Fate.
 	Refused Kind = "refused"
+	// Receipt (SMSC): it said to the edge what became of a part, for good. Msg, State
+	// (delivered, failed or expired); Part, Parts.
+	Receipt Kind = "receipt"
 	// Closed (SMSC): a session ended, whoever ended it. Session, a name that no
 	// other connection ever has.
 	Closed Kind = "closed"
@@ -75,11 +83,19 @@ type Record struct {
 	// the way up it is the number that the handset addressed.
 	To    string `json:"to,omitempty"`
 	Class int    `json:"class,omitempty"`
+	// Until is when its time runs out, by its own deadline or by what the operator
+	// has set: Unix time in µs, to the millisecond; 0: never.
+	Until int64 `json:"until_us,omitempty"`
+	Unfit bool  `json:"unfit,omitempty"` // no session can send it: its text, say, in the one alphabet allowed
 
 	Session    string `json:"session,omitempty"`
 	Part       int    `json:"part,omitempty"`  // from 0
 	Parts      int    `json:"parts,omitempty"` // 0 means 1
 	Unanswered bool   `json:"unanswered,omitempty"`
+	// Fate is what a refusal means to the edge: permanent; temporary; undefined (for
+	// now, by a code that nobody has defined); throttled and bad_session, which concern
+	// the session. Empty: not known, so that it may have been for good.
+	Fate string `json:"fate,omitempty"`
 
 	N      uint64   `json:"n,omitempty"`
 	State  string   `json:"state,omitempty"`
@@ -105,7 +121,11 @@ const (
 	rankUnknown   = 6
 	rankProcessed = 7
 	rankDelivered = 8
+	rankFailed    = 9
+	rankExpired   = 10
 )
+
+var fates = []string{"", "permanent", "temporary", "undefined", "throttled", "bad_session"}
 
 // ErrRecord is a record that lacks something or names what does not exist: the
 // harness that wrote it is at fault.
@@ -132,8 +152,13 @@ func (r *Record) check() error {
 		need = []string{"msg", r.Msg, "id", r.ID}
 	case Taken, Refused:
 		need = []string{"msg", r.Msg, "session", r.Session}
-		if r.Parts < 0 || r.Parts > maxParts || r.Part < 0 || r.Part >= max(r.Parts, 1) {
-			return bad(fmt.Sprintf("has part %d of %d", r.Part, r.Parts))
+		if !slices.Contains(fates, r.Fate) {
+			return bad(fmt.Sprintf("has fate %q, which is none", r.Fate))
+		}
+	case Receipt:
+		need = []string{"msg", r.Msg}
+		if ranks[r.State] < rankDelivered {
+			return bad(fmt.Sprintf("has state %q; want delivered, failed or expired", r.State))
 		}
 	case Closed:
 		need = []string{"session", r.Session}
@@ -156,6 +181,9 @@ func (r *Record) check() error {
 	case End:
 	default:
 		return bad("is of no known kind")
+	}
+	if r.Parts < 0 || r.Parts > maxParts || r.Part < 0 || r.Part >= max(r.Parts, 1) {
+		return bad(fmt.Sprintf("has part %d of %d", r.Part, r.Parts))
 	}
 	for i := 0; i < len(need); i += 2 {
 		if need[i+1] == "" {

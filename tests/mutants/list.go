@@ -331,4 +331,15 @@ var mutants = []mutant{
 		"simulated: write without the fence", "nodes/store/hubstore/rings.go",
 		"if r.epoch != r.e.epoch {", "if r.epoch > r.e.epoch {", in(simulation), "TestHistories$",
 	},
+	{
+		"simulated: delivered into the inbox twice", "nodes/store/hubstore/rings.go",
+		"\t\tm.Message.Text = d.Text\n\t\tt.intoInbox(m, now)\n", "\t\tm.Message.Text = d.Text\n\t\tt.intoInbox(m, now)\n\t\tt.intoInbox(m, now)\n",
+		in(simulation), "TestHistories$",
+	},
+	{
+		"simulated: what was in doubt at a restart has failed", "smsc/session/outlet.go",
+		"\t\tif o.doubt(t, j, session, \"the edge was restarted before the SMSC answered\") {\n",
+		"\t\tif j.task.Intent = \"\"; true {\n\t\t\to.finish(t, j, messages.State_FAILED, &messages.Reason{Code: \"rejected\", Text: session})\n",
+		in(simulation), "TestHistories$",
+	},
 }

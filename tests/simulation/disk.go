@@ -1,6 +1,13 @@
 package simulation
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +24,15 @@ type disk struct {
 	latest time.Duration // longest that a commit takes, for now
 	space  atomic.Int64  // octets free; 0: no write succeeds
 	sync   atomic.Bool   // the next fsync of a log fails
+
+	cut  *powerCut // the power fails at the next fsync of a log, before it
+	torn *vfs.MemFS
+}
+
+// powerCut says what is left of what was not synced: so much per cent, and which.
+type powerCut struct {
+	kept int
+	seed uint64
 }
 
 const (
@@ -52,6 +68,9 @@ func (f *diskFS) fate(op errorfs.Op) error {
 	}
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		if cut := f.disk.cut; cut != nil && f.disk.torn == nil && strings.HasSuffix(op.Path, ".log") {
+			f.disk.torn = f.disk.left(*cut)
+		}
 		if strings.HasSuffix(op.Path, ".log") && f.disk.sync.CompareAndSwap(true, false) {
 			return syscall.EIO
 		}
@@ -61,6 +80,83 @@ func (f *diskFS) fate(op errorfs.Op) error {
 		}
 	}
 	return nil
+}
+
+// crash is the end of a process: the disk is as its machine leaves it.
+func (d *disk) crash(cut powerCut) {
+	if d.torn == nil {
+		d.torn = d.left(cut)
+	}
+	d.mem, d.cut, d.torn = d.torn, nil, nil
+}
+
+const sector = 512 // octets that a disk writes whole or not at all
+
+// left is the disk after a power cut. MemFS's own dice fall in the order of a map:
+// here a sector's name decides, so that a seed is a history.
+func (d *disk) left(cut powerCut) *vfs.MemFS {
+	synced := d.mem.CrashClone(vfs.CrashCloneCfg{})
+	if cut.kept == 0 {
+		return synced
+	}
+	all := d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	if cut.kept == 100 {
+		return all
+	}
+	keep := func(path string, sector int) bool {
+		h := fnv.New64a()
+		fmt.Fprint(h, cut.seed, path, sector)
+		return h.Sum64()%100 < uint64(cut.kept)
+	}
+	var overlay func(dir string)
+	overlay = func(dir string) {
+		for _, name := range must(all.List(dir)) {
+			path := all.PathJoin(dir, name)
+			info, err := synced.Stat(path)
+			known := err == nil
+			switch {
+			case !known && !keep(path, -1): // nor is it in its directory
+			case known && info.IsDir(), !known && must(all.Stat(path)).IsDir():
+				must(0, synced.MkdirAll(path, 0o700))
+				overlay(path)
+			default:
+				var old []byte
+				if known {
+					old = contents(synced, path)
+				}
+				left, written := slices.Clone(old), contents(all, path)
+				for at := 0; at < len(written); at += sector {
+					if part := written[at:min(at+sector, len(written))]; keep(path, at/sector) {
+						left = append(left, make([]byte, max(0, at+len(part)-len(left)))...)
+						copy(left[at:], part)
+					}
+				}
+				if !known || !bytes.Equal(left, old) {
+					f := must(synced.Create(path, vfs.WriteCategoryUnspecified))
+					must(f.Write(left))
+					must(0, errors.Join(f.Sync(), f.Close()))
+				}
+			}
+		}
+		f := must(synced.OpenDir(dir))
+		must(0, errors.Join(f.Sync(), f.Close()))
+	}
+	overlay("")
+	return synced
+}
+
+func contents(fs vfs.FS, path string) []byte {
+	f := must(fs.Open(path))
+	defer func() { _ = f.Close() }()
+	return must(io.ReadAll(f))
+}
+
+// must is of a file system in memory, which has no reason to fail.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(fmt.Sprintf("simulation: a disk in memory: %v", err))
+	}
+	return v
 }
 
 // GetDiskUsage is what package kv asks before something new is taken on.

@@ -17,7 +17,27 @@
 //
 // What goes wrong stands in faults.go, what is checked in world.go, promise.go and
 // package history. Two hubs share one store, as hubs of a cluster share a database:
-// the one that was there first is told only by the fence. Not simulated: bits that
-// rot on a disk (package kv's tests), a lost disk and restores (tests/torture), and
-// of a wall clock that jumps on the edge only what its journal asks it.
+// the one that was there first is told only by the fence.
+//
+// Where it is not production:
+//
+//   - Actors are wired here (world.go), not by nodes/hub and nodes/edge: what these
+//     set, start, stop and drain is not run; processes end by being killed. Nor are
+//     linkrpc (the link is wire.go), smsc/conn's dialling, leases and placement (a take-over
+//     is a Claim), nodes/hub's sending and the devices (clients call the store).
+//   - The store's committer is not a goroutine: kv's Defer has a commit happen as one
+//     event, so that no two commits of a store are under way, and one is torn only
+//     where the power fails at its fsync. Writes that have time (Spaced) wait as long
+//     as others, and no caller leads.
+//   - Keep waits for room on the thread (patient), where a store would on a timer.
+//   - Rings have 1 to 16 slots, links 1 to 4 stripes, an SMSC 1 or 2 sessions; 10 to 40
+//     texts, 2 people, 3 handsets, one edge. No session has a rate, no message fails by
+//     retry.attempts, no code is undefined, no alphabet is forced.
+//   - The store is the embedded one; PostgreSQL's passes package conformance.
+//   - A disk has no rotten bits (package kv's tests); it loses its last writes in whole
+//     sectors, at a power cut, and is neither lost nor restored (tests/torture).
+//   - Of a wall clock that jumps the edge sees only what its Now is asked for, and no
+//     timer notices.
+//   - What lasts days (hub and edge are off) has neither of them run meanwhile; a path
+//     is cut for minutes at most.
 package simulation

@@ -18,6 +18,8 @@ var faults = []fault{
 	{"hub's power cut", func(w *world) { w.killHub(true, w.chance(0.7)) }},
 	{"edge killed", func(w *world) { w.killEdge(false, w.chance(0.3)) }},
 	{"edge's power cut", func(w *world) { w.killEdge(true, w.chance(0.7)) }},
+	{"hub's power cut at a sync", func(w *world) { w.cutAtSync(w.hub) }},
+	{"edge's power cut at a sync", func(w *world) { w.cutAtSync(w.edge) }},
 	{"hub killed at a step", func(w *world) { w.killAtStep(w.hub) }},
 	{"edge killed at a step", func(w *world) { w.killAtStep(w.edge) }},
 	{"hub killed as it acknowledges", func(w *world) { w.killAtAck(w.hub) }},
@@ -27,13 +29,9 @@ var faults = []fault{
 		w.pause(w.hub)
 		w.after(w.between(0, 10*time.Second), "another hub takes over", w.takeOver)
 	}},
-	{"hub's clock jumps", func(w *world) {
-		w.hubClock += w.between(time.Second, 6*time.Hour) * time.Duration(1-2*w.dice.IntN(2))
-	}},
-	{"edge's clock jumps", func(w *world) {
-		w.edgeClock += w.between(time.Second, 6*time.Hour) * time.Duration(1-2*w.dice.IntN(2))
-	}},
-	{"path cut", (*world).cutPath},
+	{"hub's clock jumps", func(w *world) { w.jump(&w.hubClock) }},
+	{"edge's clock jumps", func(w *world) { w.jump(&w.edgeClock) }},
+	{"path cut", func(w *world) { w.cutPathFor(w.between(50*time.Millisecond, 30*time.Second)) }},
 	{"a stripe dies", func(w *world) {
 		if n := len(w.wire.stripes); n > 0 {
 			w.wire.stripes[w.dice.IntN(n)].reset()
@@ -74,13 +72,7 @@ var faults = []fault{
 			}
 		}
 	}},
-	{"SMSC is away", func(w *world) {
-		w.smsc.down = true
-		for _, v := range w.smsc.servers {
-			v.hangUp()
-		}
-		w.after(w.between(100*time.Millisecond, 20*time.Second), "SMSC is back", func() { w.smsc.down = false })
-	}},
+	{"SMSC is away", func(w *world) { w.smscAway(w.between(100*time.Millisecond, 20*time.Second)) }},
 	{"SMSC loses responses", func(w *world) { w.ill(&w.smsc.drop) }},
 	{"SMSC closes instead of answering", func(w *world) { w.ill(&w.smsc.cut) }},
 	{"SMSC throttles", func(w *world) { w.ill(&w.smsc.throttle) }},
@@ -90,6 +82,54 @@ var faults = []fault{
 		w.smsc.latency += 3 * time.Second
 		w.after(w.between(time.Second, 15*time.Second), "SMSC as before", func() { w.smsc.latency = max(0, w.smsc.latency-3*time.Second) })
 	}},
+}
+
+// rarely is what goes on for longer than anything in a history otherwise, with the
+// share of histories in which it does: limits of minutes and days are passed.
+var rarely = []struct {
+	fault
+	share float64
+}{
+	{fault{"path cut for minutes", func(w *world) { w.cutPathFor(w.longer(time.Minute, 12*time.Minute)) }}, 0.002},
+	{fault{"SMSC is away for minutes", func(w *world) { w.smscAway(w.longer(time.Minute, 15*time.Minute)) }}, 0.002},
+	{fault{"hub and edge are off for minutes or hours", func(w *world) { w.off(10*time.Minute, 22*time.Hour) }}, 0.02},
+	{fault{"hub and edge are off for days", func(w *world) { w.off(24*time.Hour, 120*time.Hour) }}, 0.015},
+}
+
+// longer is a time after whose end everything may come to rest.
+func (w *world) longer(from, to time.Duration) time.Duration {
+	d := w.between(from, to)
+	if end := time.Now().Add(d); end.After(w.long) {
+		w.long = end
+	}
+	return d
+}
+
+// off has nobody run but the SMSC. That costs nothing, however long.
+func (w *world) off(from, to time.Duration) {
+	if w.smsc.amid() { // what is left of a text after a day is given to its recipient as it is
+		from, to = 10*time.Minute, 10*time.Hour
+	}
+	if end := time.Now().Add(w.longer(from, to)); end.After(w.dark) {
+		w.dark = end
+	}
+	w.killHub(true, true)
+	w.killEdge(true, true)
+}
+
+// offYet has what starts while all is off start after it.
+func (w *world) offYet(name string, start func()) bool {
+	left := time.Until(w.dark)
+	if left > 0 {
+		w.after(left+w.between(0, 15*time.Second), "the "+name+" starts", start)
+	}
+	return left > 0
+}
+
+func (w *world) jump(clock *time.Duration) {
+	far := w.between(time.Second, 6*time.Hour)
+	*clock += far * time.Duration(1-2*w.dice.IntN(2))
+	w.skew += far
 }
 
 func (w *world) planFaults() {
@@ -103,6 +143,16 @@ func (w *world) planFaults() {
 				f.begin(w)
 			}
 		})
+	}
+	for _, f := range rarely {
+		if w.chance(f.share) {
+			at := time.Duration(w.dice.Float64() * float64(troubles))
+			w.faults = append(w.faults, fmt.Sprintf("%.3fs %s", at.Seconds(), f.name))
+			w.after(at, f.name, func() {
+				w.happened(f.name)
+				f.begin(w)
+			})
+		}
 	}
 }
 
@@ -181,6 +231,13 @@ func (w *world) killAtStep(p *process) {
 	}
 }
 
+// cutAtSync has the power fail when a log is written and not yet synced.
+func (w *world) cutAtSync(p *process) {
+	if p.alive() {
+		p.host.cutAt = 1 + w.dice.IntN(20)
+	}
+}
+
 // killAtAck kills a process just after it has acknowledged something, while its disk
 // takes its time over what was written before.
 func (w *world) killAtAck(p *process) {
@@ -221,9 +278,17 @@ func (w *world) ill(p *float64) {
 	w.after(w.between(time.Second, 15*time.Second), "SMSC well again", func() { *p = 0 })
 }
 
-func (w *world) cutPath() {
+func (w *world) smscAway(d time.Duration) {
+	w.smsc.away++
+	for _, v := range w.smsc.servers {
+		v.hangUp()
+	}
+	w.after(d, "SMSC is back", func() { w.smsc.away-- })
+}
+
+func (w *world) cutPathFor(d time.Duration) {
 	w.wire.cut++
-	w.after(w.between(50*time.Millisecond, 30*time.Second), "path back", func() {
+	w.after(d, "path back", func() {
 		if w.wire.cut--; w.wire.cut == 0 {
 			w.wire.heal()
 		}
@@ -237,6 +302,6 @@ func (w *world) mend() {
 	w.hubDisk.sync.Store(false)
 	w.edgeDisk.sync.Store(false)
 	for _, p := range w.all {
-		p.killIn, p.killAtAck = 0, 0
+		p.killIn, p.killAtAck, p.cutAt = 0, 0, 0
 	}
 }

@@ -3,12 +3,10 @@ package simulation
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/store/kv"
@@ -38,6 +36,7 @@ type process struct {
 	mute      bool // nobody hears any more
 	killIn    int  // steps until it is killed; 0: it is not
 	killAtAck int  // acknowledgements until it is killed; 0: it is not
+	cutAt     int  // commits until the power fails in the midst of one; 0: it does not
 }
 
 func (s *sim) start(name string, life int, host *process) *process {
@@ -92,13 +91,21 @@ func (p *process) commit(commit func()) {
 		case p.dead:
 		case p.paused:
 			p.sim.after(10*time.Millisecond, "commit, later", turn)
-		case p.killIn == 1 && p.sim.chance(0.5): // after the sync, and before anybody hears of it
+		case p.cutAt == 1, p.killIn == 1 && p.sim.chance(0.5): // at the sync or after it, and before anybody hears of it
+			if p.cutAt == 1 {
+				cut := p.sim.powerCut()
+				p.disk.cut = &cut
+			}
 			p.mute = true
 			commit()
 			p.mute = false
-			p.kill(false)
+			if p.disk.torn != nil {
+				p.sim.happened("the power failed at a sync")
+			}
+			p.kill(p.cutAt == 1 || p.sim.chance(0.3))
 		default:
 			commit()
+			p.cutAt = max(0, p.cutAt-1)
 			p.stepped()
 		}
 	}
@@ -109,7 +116,7 @@ func (p *process) commit(commit func()) {
 func (p *process) stepped() {
 	if h := p.host; h.killIn > 0 {
 		if h.killIn--; h.killIn == 0 && !h.dead {
-			h.kill(false)
+			h.kill(p.sim.chance(0.3))
 		}
 	}
 }
@@ -139,22 +146,30 @@ func (p *process) seen(message any) {
 	}
 }
 
-// die is kill -9, or with powerCut the loss of all that was not synced.
-func (p *process) die(powerCut bool) {
+// powerCut draws what is left of what was not synced: often nothing.
+func (s *sim) powerCut() powerCut {
+	cut := powerCut{seed: s.dice.Uint64()}
+	if s.chance(0.6) {
+		cut.kept = 1 + s.dice.IntN(99)
+	}
+	return cut
+}
+
+// die is kill -9, or the loss of what was not synced, of all or of a part.
+func (p *process) die(lost bool) {
 	if p.dead {
 		return
 	}
 	p.dead = true
-	p.sim.note("%s dies, life %d, power cut: %v", p.name, p.life, powerCut)
+	p.sim.note("%s dies, life %d, power cut: %v", p.name, p.life, lost)
 	if p.host != p {
 		return
 	}
-	kept := 100 // per cent of what was not synced: the kernel has it
-	if powerCut {
-		kept = 0
+	cut := powerCut{kept: 100} // the kernel has what was not synced
+	if lost {
+		cut = p.sim.powerCut()
 	}
-	// Dice of its own: how often it throws them depends on goroutines of Pebble's.
-	p.disk.mem = p.disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(1, 1))})
+	p.disk.crash(cut)
 	p.fs.over.Store(true)
 	if err := p.close(); err != nil && !errors.Is(err, kv.ErrFailed) && p.sim.failed == nil { // nobody sees it: ends the store's goroutines
 		p.sim.failed = fmt.Errorf("simulation: closing a dead store: %w", err)

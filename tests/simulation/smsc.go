@@ -27,7 +27,7 @@ type smscSim struct {
 	acked    func() // the edge has acknowledged something
 	protocol smsc.Protocol
 
-	down     bool // refuses connections
+	away     int // refuses connections, for so many reasons
 	latency  time.Duration
 	drop     float64 // probability that a response is never sent
 	cut      float64 // that the connection ends when the message is taken, before its response
@@ -46,12 +46,17 @@ type smscSim struct {
 	clock   time.Time // CIMD2 tells messages apart by their second
 }
 
+var receiptStates = map[smsc.ReceiptState]string{
+	smsc.ReceiptDelivered: "delivered", smsc.ReceiptExpired: "expired", smsc.ReceiptUndeliverable: "failed",
+}
+
 // item is a message of a handset's, or a receipt.
 type item struct {
 	deliver *smsc.Deliver
 	report  *smsc.ServerReport
 	msg     string
 	part    int // of a receipt
+	parts   int
 	from    string
 	to      string
 	on      *server // under way there
@@ -93,7 +98,7 @@ func (m *smscSim) dialled(d *dial) {
 			return // its process has died
 		}
 		m.pending = slices.Delete(m.pending, i, i+1)
-		if m.down {
+		if m.away > 0 {
 			d.answer <- nil
 			return
 		}
@@ -315,11 +320,11 @@ func (v *server) submitted(e smsc.SubmitReceived) {
 	case dice < m.throttle+m.refuse+m.reject:
 		outcome.Fate = smsc.Permanent
 	}
-	if outcome.Fate == smsc.Accepted {
-		r.Kind = history.Taken
+	if r.Fate = outcome.Fate.String(); outcome.Fate == smsc.Accepted {
+		r.Kind, r.Fate = history.Taken, ""
 		outcome.ID = m.newID(e.Part.To)
 		if m.receipts && e.Part.Report {
-			m.receipt(outcome.ID, e.Part, msg, r.Part)
+			m.receipt(outcome.ID, e.Part, r)
 		}
 		switch dice := m.sim.dice.Float64(); {
 		case dice < m.drop:
@@ -346,7 +351,7 @@ func (m *smscSim) newID(to smsc.Address) string {
 
 // receipt has what became of a part told once, twice, or never, before or after the
 // response, some after a word that is not the last.
-func (m *smscSim) receipt(id string, part smsc.Part, msg string, number int) {
+func (m *smscSim) receipt(id string, part smsc.Part, r history.Record) {
 	state := []smsc.ReceiptState{
 		smsc.ReceiptDelivered, smsc.ReceiptDelivered, smsc.ReceiptDelivered, smsc.ReceiptExpired, smsc.ReceiptUndeliverable,
 	}[m.sim.dice.IntN(5)]
@@ -371,7 +376,7 @@ func (m *smscSim) receipt(id string, part smsc.Part, msg string, number int) {
 		m.owed++
 		m.sim.after(m.sim.between(0, latest), "a receipt", func() { // sometimes before the response
 			m.owed--
-			m.waiting = append(m.waiting, &item{msg: msg, part: number, report: &smsc.ServerReport{
+			m.waiting = append(m.waiting, &item{msg: r.Msg, part: r.Part, parts: r.Parts, report: &smsc.ServerReport{
 				Receipt: smsc.Receipt{ID: id, State: state}, Part: part, Submitted: submitted, Done: time.Now(),
 			}})
 			m.offer()
@@ -405,6 +410,11 @@ func (m *smscSim) send(from, to, name, body string) {
 	m.offer()
 }
 
+// amid says whether a text of several parts may be with the edge in part.
+func (m *smscSim) amid() bool {
+	return len(m.waiting) > 0 && m.waiting[0].deliver != nil && len(m.waiting[0].deliver.UDH) > 0
+}
+
 // offer gives the first that waits to a session that may take it.
 func (m *smscSim) offer() {
 	if len(m.waiting) == 0 || m.waiting[0].on != nil {
@@ -425,6 +435,9 @@ func (m *smscSim) offer() {
 		} else {
 			report := *it.report
 			report.Ref = m.refs
+			if state, final := receiptStates[report.Receipt.State]; final {
+				m.record(history.Record{Kind: history.Receipt, By: "smsc", Msg: it.msg, Part: it.part, Parts: it.parts, State: state})
+			}
 			v.handle(report)
 		}
 		return

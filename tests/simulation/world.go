@@ -94,6 +94,9 @@ const (
 	service    = "63917000"
 	troubles   = 40 * time.Second // how long things go wrong
 	mostToRest = 45 * time.Minute // how long everything may take to come to rest afterwards
+	validity   = 24 * time.Hour   // of a message without a deadline
+
+	receiptsAfter = 24 * time.Hour // its end
 )
 
 // world is everything there is in one history.
@@ -113,6 +116,8 @@ type world struct {
 
 	hubDisk, edgeDisk   *disk
 	hubClock, edgeClock time.Duration // how wrong they are
+	skew                time.Duration // both together, at worst
+	dark, long          time.Time     // until when no process runs; until when something lasts
 	hub, edge           *process      // nil: not yet; dead: between two lives
 	hubs                []*process    // that run: hub, and those who were before
 	hubLives, edgeLives int
@@ -155,6 +160,7 @@ type submission struct {
 	body     string
 	class    uint32
 	until    time.Time
+	first    time.Time // given to a hub
 	accepted bool
 	behind   string // the one sent before it that was refused when this was on its way: their order is given up
 }
@@ -212,6 +218,7 @@ func (w *world) play() {
 	}
 	w.run(time.Now().Add(troubles))
 	w.mend()
+	w.run(w.long)
 	end := time.Now().Add(mostToRest)
 	for calm := 0; calm < 3 && time.Now().Before(end) && w.failed == nil; calm++ { // the rings' pictures are up to 0.5 s old
 		if w.run(time.Now().Add(time.Second)); w.unrest() != "" {
@@ -233,6 +240,9 @@ func (w *world) edgeNow() time.Time { return time.Now().Add(w.edgeClock).Round(0
 
 // startHub starts a store and the hub that uses it.
 func (w *world) startHub() {
+	if w.offYet("hub", w.startHub) {
+		return
+	}
 	host := w.start("the hub's store", w.hubLives+1, nil)
 	host.disk, host.fs = w.hubDisk, w.hubDisk.fs()
 	store, err := hubstore.Open(hubstore.Options{
@@ -366,6 +376,9 @@ func (m patient) Keep(e journal.Entry, done func(error)) {
 // ---- the edge
 
 func (w *world) startEdge() {
+	if w.offYet("edge", w.startEdge) {
+		return
+	}
 	w.edgeLives++
 	p := w.start("edge", w.edgeLives, nil)
 	p.disk, p.fs = w.edgeDisk, w.edgeDisk.fs()
@@ -394,15 +407,15 @@ func (w *world) startEdge() {
 			Name: name, Address: "smsc", Protocol: w.smsc.protocol, Dial: w.smsc.dialler(name), DialTimeout: 10 * time.Second,
 			Machine: smsc.Config{
 				User: "u", Password: "p", Mode: "transceiver", Window: w.window, PollEvery: time.Second, KeepAlive: 30 * time.Second,
-				ResponseTimeout: 5 * time.Second, LoginTimeout: 15 * time.Second, LogoutTimeout: 3 * time.Second, DefaultValidity: 24 * time.Hour,
+				ResponseTimeout: 5 * time.Second, LoginTimeout: 15 * time.Second, LogoutTimeout: 3 * time.Second, DefaultValidity: validity,
 			},
 			Redial:     session.Backoff{First: 200 * time.Millisecond, Max: 10 * time.Second},
 			RedialSlow: session.Backoff{First: 3 * time.Second, Max: 10 * time.Second},
 		})
 	}
 	outlet := p.spawn(session.NewOutlet(session.OutletConfig{
-		SMSC: smscName, Sessions: sessions, Inlet: inlet, Journal: store, Window: w.window, Unknown: w.unknown, Validity: 24 * time.Hour,
-		Receipts: true, ReceiptsAfter: 24 * time.Hour,
+		SMSC: smscName, Sessions: sessions, Inlet: inlet, Journal: store, Window: w.window, Unknown: w.unknown, Validity: validity,
+		Receipts: true, ReceiptsAfter: receiptsAfter,
 		Throttle: session.Backoff{First: time.Second, Max: 5 * time.Second},
 		Retry:    session.Backoff{First: time.Second, Max: 10 * time.Second}, RetryMessages: 100,
 		Respawn: session.Backoff{First: time.Second, Max: 10 * time.Second}, Jitter: w.dice.Float64, Logger: w.log,
@@ -496,7 +509,10 @@ func (w *world) load() {
 // send gives the hub what a connection has to send.
 func (w *world) send(l *line) {
 	p := w.hub
-	if !p.alive() || p.paused {
+	if !p.alive() { // it connects anew when there is a hub
+		return
+	}
+	if p.paused {
 		w.after(time.Second, "a client tries again", func() { w.send(l) })
 		return
 	}
@@ -508,6 +524,9 @@ func (w *world) send(l *line) {
 	}
 	for ; l.next < len(l.unsent) && !l.again; l.next++ {
 		s := l.unsent[l.next]
+		if s.first.IsZero() {
+			s.first = time.Now()
+		}
 		sub := journal.Submission{
 			From: l.from.name, To: s.to, Text: s.body, Class: s.class, Until: s.until, Ref: s.name,
 			Body: sha256.Sum256([]byte(s.to + s.body)), Sender: l.name, At: w.hubNow(),
@@ -584,9 +603,17 @@ func (w *world) acknowledged(l *line, s *submission, a journal.Accepted) {
 	if s.behind != "" {
 		conn += ", sent behind " + s.behind + ", which was refused"
 	}
-	w.record(history.Record{
+	until := s.until
+	if until.IsZero() && strings.HasPrefix(s.to, "+") {
+		until = s.first.Add(validity) // or a little later: when the hub took it
+	}
+	r := history.Record{
 		Kind: history.Accepted, By: "client/" + l.from.name, Msg: s.name, ID: id, Conn: conn, To: s.to, Class: int(s.class),
-	})
+	}
+	if !until.IsZero() {
+		r.Until = until.UnixMilli() * 1000
+	}
+	w.record(r)
 }
 
 // look has a person's client read what is new, a little later.
@@ -642,7 +669,7 @@ func (w *world) event(person *person, e journal.UserEvent) {
 	person.read[e.Number] = what
 	person.after = e.Number
 	if e.State == messages.State_STATE_UNSPECIFIED {
-		w.record(history.Record{Kind: history.Inbox, By: by, Msg: nameIn(e.Text), ID: id})
+		w.record(history.Record{Kind: history.Inbox, By: by, Msg: nameIn(e.Text), ID: id, N: e.Number})
 		return
 	}
 	w.record(history.Record{Kind: history.State, By: by, ID: id, State: strings.ToLower(e.State.String()), N: e.Number})
@@ -737,7 +764,7 @@ func (w *world) lastLook(rested bool) {
 // Where an answer was in doubt, a receipt's id may mean nothing to it.
 func (w *world) unreceipted(name string, m *journal.Record) string {
 	states := w.smsc.final[name]
-	if len(states) == 0 {
+	if len(states) == 0 || w.long.Sub(w.began)+w.skew > receiptsAfter { // too late to be matched
 		return ""
 	}
 	for _, step := range m.History {
@@ -769,7 +796,7 @@ func (w *world) outcome(seed uint64) Outcome {
 		Seed: seed, Err: w.failed, Records: w.records, Faults: w.faults, Trace: w.trace.String(), Sum: w.sum, Steps: w.steps, Seen: w.seen,
 		Virtual: time.Since(w.began),
 	}
-	verdict, err := history.Check(history.Options{Window: w.window, GiveUp: w.unknown == session.GiveUp}, w.records)
+	verdict, err := history.Check(history.Options{Window: w.window, GiveUp: w.unknown == session.GiveUp, Skew: w.skew}, w.records)
 	o.Verdict = verdict
 	if o.Err == nil {
 		o.Err = err
