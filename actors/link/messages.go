@@ -85,10 +85,12 @@ type (
 type (
 	// GetView asks for ViewIs.
 	GetView struct{}
-	// ViewIs is where this side's ring stands.
+	// ViewIs is where this side's ring stands; Storing: something is on its way to the
+	// disk and not in the view.
 	ViewIs struct {
-		Ring messages.Ring
-		View *messages.View
+		Ring    messages.Ring
+		View    *messages.View
+		Storing bool
 	}
 	// Resync compares with the other side's view; Resynced answers.
 	Resync struct {

@@ -68,7 +68,7 @@ func (m *mirror) Receive(ctx actor.Context) {
 	case *AgainLost:
 		m.onLost(ctx, msg)
 	case *GetView:
-		ctx.Respond(&ViewIs{Ring: m.cfg.Ring, View: viewOf(m.ring.View())})
+		ctx.Respond(&ViewIs{Ring: m.cfg.Ring, View: viewOf(m.ring.View()), Storing: m.ring.Storing()})
 	case *Resync:
 		m.onResync(ctx, msg)
 	case *LinkUp:

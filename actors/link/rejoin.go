@@ -132,13 +132,14 @@ func CheckRejoin(r *messages.Rejoin) error {
 }
 
 // onView waits until everything that came up is answered: the edge will not ask for
-// it any more.
-func (s *hubSync) onView(ctx actor.Context, v *messages.View) {
+// it any more. What is still being stored (a disk without room takes as long as it
+// likes) has its sequence too, which the edge must not give to another message.
+func (s *hubSync) onView(ctx actor.Context, is *ViewIs) {
 	if s.rejoining == nil || s.rejoining != s.hello {
 		return
 	}
 	s.looks++
-	open := s.looks < 2
+	v, open := is.View, s.looks < 2 || is.Storing
 	s.above = max(v.GetLastRetrieved(), v.GetLastProcessed())
 	for _, h := range v.GetHeld() {
 		s.above = max(s.above, h.Sequence)

@@ -67,7 +67,7 @@ func (s *hubSync) Receive(ctx actor.Context) {
 			s.onHello(ctx)
 		}
 	case *ViewIs:
-		s.onView(ctx, m.View)
+		s.onView(ctx, m)
 	case lookAgain:
 		if m.hello == s.hello {
 			ctx.Request(s.cfg.Mirror, &GetView{})

@@ -287,6 +287,16 @@ func (m *Mirror) View() View {
 	return v
 }
 
+// Storing reports whether anything is on its way to the disk.
+func (m *Mirror) Storing() bool {
+	for _, s := range m.slots {
+		if s.Seq > m.p.LastProcessed && s.Flags == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // String is one line for transcripts.
 func (m *Mirror) String() string { return m.View().String() }
 
