@@ -27,12 +27,15 @@ type disk struct {
 
 	cut  *powerCut // the power fails at the next fsync of a log, before it
 	torn *vfs.MemFS
+	part bool // torn has of a log what was written last, and not all of it
 }
 
-// powerCut says what is left of what was not synced: so much per cent, and which.
+// powerCut says what is left of what was not synced: so much per cent, the first part
+// or any sectors.
 type powerCut struct {
-	kept int
-	seed uint64
+	kept  int
+	first bool
+	seed  uint64
 }
 
 const (
@@ -87,7 +90,7 @@ func (d *disk) crash(cut powerCut) {
 	if d.torn == nil {
 		d.torn = d.left(cut)
 	}
-	d.mem, d.cut, d.torn = d.torn, nil, nil
+	d.mem, d.cut, d.torn, d.part = d.torn, nil, nil, false
 }
 
 const sector = 512 // octets that a disk writes whole or not at all
@@ -125,12 +128,16 @@ func (d *disk) left(cut powerCut) *vfs.MemFS {
 					old = contents(synced, path)
 				}
 				left, written := slices.Clone(old), contents(all, path)
-				for at := 0; at < len(written); at += sector {
+				if cut.first && bytes.HasPrefix(written, old) {
+					left = written[:len(old)+(len(written)-len(old))*cut.kept/100]
+				}
+				for at := 0; !cut.first && at < len(written); at += sector {
 					if part := written[at:min(at+sector, len(written))]; keep(path, at/sector) {
 						left = append(left, make([]byte, max(0, at+len(part)-len(left)))...)
 						copy(left[at:], part)
 					}
 				}
+				d.part = d.part || strings.HasSuffix(path, ".log") && !bytes.Equal(left, old) && !bytes.Equal(left, written)
 				if !known || !bytes.Equal(left, old) {
 					f := must(synced.Create(path, vfs.WriteCategoryUnspecified))
 					must(f.Write(left))

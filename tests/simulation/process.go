@@ -102,6 +102,9 @@ func (p *process) commit(commit func()) {
 			if p.disk.torn != nil {
 				p.sim.happened("the power failed at a sync")
 			}
+			if p.disk.part {
+				p.sim.happened("a log was torn")
+			}
 			p.kill(p.cutAt == 1 || p.sim.chance(0.3))
 		default:
 			commit()
@@ -148,7 +151,7 @@ func (p *process) seen(message any) {
 
 // powerCut draws what is left of what was not synced: often nothing.
 func (s *sim) powerCut() powerCut {
-	cut := powerCut{seed: s.dice.Uint64()}
+	cut := powerCut{seed: s.dice.Uint64(), first: s.chance(0.5)}
 	if s.chance(0.6) {
 		cut.kept = 1 + s.dice.IntN(99)
 	}

@@ -90,7 +90,7 @@ func TestHistories(t *testing.T) {
 		return
 	}
 	for _, what := range []string{
-		"killed at an acknowledgement", "the power failed at a sync", "said: another hub owns these rings now", "a store failed, its process ended",
+		"killed at an acknowledgement", "the power failed at a sync", "a log was torn", "said: another hub owns these rings now", "a store failed, its process ended",
 		"a client was refused for want of space", "a message was not confirmed for want of space",
 		"a message with receipts was looked at", "policy " + string(session.GiveUp), "policy " + string(session.Query),
 	} {
