@@ -3,6 +3,8 @@ package linkrpc
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ringway-im/ringway/messages"
+	"github.com/ringway-im/ringway/nodes/pki"
 	"github.com/ringway-im/ringway/tests/probe"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -79,19 +82,12 @@ func TestMemoryOfAPeerIsBounded(t *testing.T) {
 // Small pieces cost far more than HTTP/2's flow control counts. The peer here is no
 // gRPC client: what it sends beside the bound is with the kernel.
 func TestSmallPiecesAreBounded(t *testing.T) {
-	beat, err := proto.Marshal(&messages.Frame{Heartbeat: &messages.Heartbeat{SentUs: 1}})
-	must(t, err)
-	message := append([]byte{0, 0, 0, 0, byte(len(beat))}, beat...)
-	whole := append([]byte{0, 0, byte(len(message)), 0, 0, 0, 0, 0, 1}, message...)
-	var octets []byte // each in a DATA frame of its own
-	for _, b := range message {
-		octets = append(octets, 0, 0, 1, 0, 0, 0, 0, 0, 1, b)
-	}
-	for name, piece := range map[string][]byte{"small frames": whole, "an octet at a time": octets} {
+	message, pieces := smallPieces(t)
+	for name, piece := range pieces {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			const stripes = 64
-			all := bytes.Repeat(piece, windowStream/len(message))
+			all := bytes.Repeat(piece, windowStream/message)
 			before := settled(t)
 			var sent atomic.Int64
 			var sending sync.WaitGroup
@@ -134,6 +130,137 @@ func TestSmallPiecesAreBounded(t *testing.T) {
 			sending.Wait()
 		})
 	}
+}
+
+// A hub that is none, or a broken one, and the edge's session is busy: the edge's end
+// reads no further either.
+func TestMemoryOfAHubIsBounded(t *testing.T) {
+	message, pieces := smallPieces(t)
+	for name, piece := range pieces {
+		if os.Getenv("RINGWAY_LONG") == "" && name != "an octet at a time" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			const stripes = 8
+			s := newSite(t)
+			cfg, err := pki.ServerTLS(s.file("hub-1.crt"), s.file("hub-1.key"), s.file("ca.crt"))
+			must(t, err)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			must(t, err)
+			defer l.Close()
+			edge := probe.New(t, s.system, "edge")
+			dialer := s.system.Root.Spawn(NewDialer(DialerConfig{TLS: s.tls("manila-1")}))
+			var conns []net.Conn
+			var windows []<-chan int
+			for i := range uint32(stripes) {
+				edge.Tell(dialer, &messages.DialStripe{Hub: l.Addr().String(), Stripe: i, Within: soon})
+				raw, err := l.Accept()
+				must(t, err)
+				c, _, err := Credentials(cfg, false).ServerHandshake(raw)
+				must(t, err)
+				defer c.Close()
+				conns, windows = append(conns, c), append(windows, answerStream(t, c))
+				probe.Expect[*messages.StripeUp](edge, soon)
+			}
+			before := settled(t)
+			var sent atomic.Int64
+			var sending sync.WaitGroup
+			for i, c := range conns {
+				sending.Go(func() { // as long as it is taken
+					window := windowStream
+					for {
+						for window < message {
+							more, ok := <-windows[i]
+							if window += more; !ok {
+								return
+							}
+						}
+						some := min(window/message, 4<<10/len(piece))
+						window -= some * message
+						n, err := c.Write(bytes.Repeat(piece, some))
+						if sent.Add(int64(n)); err != nil {
+							return
+						}
+					}
+				})
+			}
+			for was := int64(-1); was != sent.Load() || was == 0; {
+				was = sent.Load()
+				<-time.After(500 * time.Millisecond)
+				if grown := heap() - before; grown > peerBound {
+					t.Fatalf("a hub costs %d kB, want up to %d; %d kB were sent", grown>>10, peerBound>>10, sent.Load()>>10)
+				}
+			}
+			t.Logf("%d kB sent; the heap grew by %d kB, bound %d kB", sent.Load()>>10, (heap()-before)>>10, peerBound>>10)
+			for _, c := range conns {
+				c.Close()
+			}
+			sending.Wait()
+		})
+	}
+}
+
+// smallPieces are a small message as it goes through HTTP/2, and how long it is for gRPC.
+func smallPieces(t *testing.T) (octets int, pieces map[string][]byte) {
+	beat, err := proto.Marshal(&messages.Frame{Heartbeat: &messages.Heartbeat{SentUs: 1}})
+	must(t, err)
+	message := append([]byte{0, 0, 0, 0, byte(len(beat))}, beat...)
+	var cut []byte // each octet in a DATA frame of its own
+	for _, b := range message {
+		cut = append(cut, dataFrame([]byte{b})...)
+	}
+	return len(message), map[string][]byte{"small frames": dataFrame(message), "an octet at a time": cut}
+}
+
+// dataFrame is a frame of HTTP/2's type DATA on the first stream.
+func dataFrame(b []byte) []byte {
+	return append([]byte{0, 0, byte(len(b)), 0, 0, 0, 0, 0, 1}, b...)
+}
+
+// answerStream accepts the stream that a gRPC client opens (RFC 9113 §6.2, RFC 7541
+// appendix A: field 8 is ":status: 200"), and returns what its window grows by (§6.9)
+// until the connection ends.
+func answerStream(t *testing.T, c net.Conn) <-chan int {
+	t.Helper()
+	const headers, windowUpdate = 1, 8
+	frame := func() (kind, stream byte, payload []byte, err error) {
+		head := make([]byte, 9)
+		if _, err := io.ReadFull(c, head); err != nil {
+			return 0, 0, nil, err
+		}
+		payload = make([]byte, binary.BigEndian.Uint32(head)>>8)
+		_, err = io.ReadFull(c, payload)
+		return head[3], head[8], payload, err
+	}
+	_, err := io.CopyN(io.Discard, c, int64(len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")))
+	must(t, err)
+	for kind := byte(0); kind != headers; {
+		kind, _, _, err = frame()
+		must(t, err)
+	}
+	fields := append([]byte{0x88, 0, byte(len("content-type"))}, "content-type"...)
+	fields = append(append(fields, byte(len("application/grpc"))), "application/grpc"...)
+	settings := []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}
+	_, err = c.Write(append(append(settings, 0, 0, byte(len(fields)), headers, 4, 0, 0, 0, 1), fields...))
+	must(t, err)
+	window := make(chan int)
+	go func() {
+		defer close(window)
+		for {
+			kind, stream, payload, err := frame()
+			if err != nil {
+				return
+			}
+			if kind == windowUpdate && stream == 1 {
+				select {
+				case window <- int(binary.BigEndian.Uint32(payload)):
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}
+	}()
+	return window
 }
 
 // openStream begins HTTP/2, opens a stream to the link's method, and begins a message of
