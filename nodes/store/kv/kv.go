@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -112,6 +113,7 @@ type DB struct {
 	readers    sync.WaitGroup
 	failOnce   sync.Once
 	space      space
+	told       atomic.Int64 // when it was last said that something could not be flushed, in ns since 1970
 
 	mu      sync.Mutex
 	arrived *sync.Cond // queue or closed has changed

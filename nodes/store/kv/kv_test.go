@@ -20,6 +20,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"pgregory.net/rapid"
 )
 
@@ -678,6 +680,42 @@ func TestErrorsPebbleCannotReturnAreFatal(t *testing.T) {
 		if code != 7 || !strings.Contains(out, ErrFailed.Error()) || !strings.Contains(out, "injected error") || strings.Contains(out, "panic") {
 			t.Errorf("%s: the process exited with %d and said %s; want 7 from Fatal", mode, code, out)
 		}
+	}
+}
+
+// What a full disk does not take is tried again and again, and said once in a while.
+func TestFlushThatFailsDoesNotFillTheLog(t *testing.T) {
+	var full atomic.Bool
+	var tries atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+			tries.Add(1)
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	core, logs := observer.New(zap.InfoLevel)
+	db := open(t, Options{FS: fs, Logger: zap.New(core)})
+	if err := put(db, "key", "value"); err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	flushed, err := db.inner.AsyncFlush()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); tries.Load() < 10; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d tries", tries.Load())
+		}
+	}
+	if err := put(db, "other", "value"); err != nil { // what fits into the log is taken all the same
+		t.Fatal(err)
+	}
+	full.Store(false)
+	<-flushed
+	if said := logs.FilterMessageSnippet("could not flush").All(); len(said) != 1 || said[0].ContextMap()["error"] == nil {
+		t.Errorf("said %d times in %d tries: %v", len(said), tries.Load(), said)
 	}
 }
 

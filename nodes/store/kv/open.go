@@ -26,6 +26,8 @@ const (
 
 	identityName  = "RINGWAY"
 	identityLimit = 4 << 10
+
+	tellAgain = 10 * time.Second // that the disk does not take what is to be flushed
 )
 
 // identity is the record in file RINGWAY: whose directory this is.
@@ -124,8 +126,10 @@ func (d *DB) openPebble() (err error) {
 func (d *DB) listener() *pebble.EventListener {
 	dir := zap.String("data_dir", d.opts.Dir)
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { // it tries again; a full disk ends in a write stall
-			d.log.Error("the store could not flush or compact", dir, zap.Error(err))
+		BackgroundError: func(err error) { // it tries again, at once; a full disk ends in a write stall
+			if now, told := time.Now().UnixNano(), d.told.Load(); now-told >= int64(tellAgain) && d.told.CompareAndSwap(told, now) {
+				d.log.Error("the store could not flush or compact, and tries again", dir, zap.String("error", err.Error()))
+			}
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			if d.opts.Corrupt != nil {
