@@ -64,7 +64,8 @@ type Store struct {
 	owner     atomic.Pointer[[]byte] // of that epoch
 	lastEvent atomic.Uint64          // durable
 	trimmed   atomic.Uint64
-	waiting   atomic.Int64 // in the up ring's queue, those being written included
+	waiting   atomic.Int64  // in the up ring's queue, those being written included
+	joined    atomic.Uint64 // how often the journal has joined its hub anew
 
 	// Of the committer's goroutine.
 	events     uint64            // last number given

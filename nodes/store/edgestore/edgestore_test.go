@@ -3,6 +3,7 @@ package edgestore
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,6 +130,47 @@ func TestDownMirrorKeepsUntilReleased(t *testing.T) {
 	}
 	if _, found, _ := s.Result(2, []byte("another")); found {
 		t.Error("the result of another message was found")
+	}
+}
+
+// fillable is a disk without room while full.
+type fillable struct {
+	vfs.FS
+	full atomic.Bool
+}
+
+func (f *fillable) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	if f.full.Load() {
+		return vfs.DiskUsage{TotalBytes: 1 << 40}, nil
+	}
+	return vfs.DiskUsage{TotalBytes: 1 << 40, AvailBytes: 1 << 40}, nil
+}
+
+// What waits for room when the edge joins its hub anew is not written afterwards: its
+// sequence is another message's by then.
+func TestWhatLackedRoomDoesNotOutlastARejoin(t *testing.T) {
+	fs := &fillable{FS: vfs.NewMem()}
+	fs.full.Store(true)
+	s := open(t, fs)
+	late := make(chan error, 1)
+	s.Down().Keep(journal.Entry{Seq: 1, Message: text("before", "maria")}, func(err error) { late <- err })
+	if err := s.Rejoin(&messages.Rejoin{Epoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	fs.full.Store(false)
+	for s.Space() != nil { // it looks twice a second
+		time.Sleep(time.Millisecond)
+	}
+	after := text("after", "maria")
+	must(t, func(done func(error)) { s.Down().Keep(journal.Entry{Seq: 1, Message: after}, done) })
+	select {
+	case <-late:
+		t.Error("it was written")
+	case <-time.After(1500 * time.Millisecond): // it was to be tried again after a second
+	}
+	state, err := s.Down().Load()
+	if err != nil || len(state.Held) != 1 || string(state.Held[0].Message.Id) != string(after.Id) {
+		t.Errorf("%+v, %v", state, err)
 	}
 }
 

@@ -43,6 +43,7 @@ func (s *Store) Standing() (restored bool, eventsTrimmed uint64) {
 // journal get new numbers likewise, those of a restored one that the hub has are
 // forgotten.
 func (s *Store) Rejoin(r *messages.Rejoin) error {
+	s.joined.Add(1)
 	fresh := s.HighestEpoch() == 0
 	s.mu.Lock()
 	settled := slices.DeleteFunc(slices.Clone(r.Settled), func(id []byte) bool { return !s.deferred[string(id)] })

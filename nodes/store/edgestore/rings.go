@@ -45,9 +45,14 @@ func (d down) Load() (journal.MirrorState, error) {
 	return state, nil
 }
 
-func (d down) Keep(e journal.Entry, done func(error)) {
+func (d down) Keep(e journal.Entry, done func(error)) { d.keep(e, d.s.joined.Load(), done) }
+
+func (d down) keep(e journal.Entry, joined uint64, done func(error)) {
+	if d.s.joined.Load() != joined {
+		return // the ring has begun anew without it: its sequence may be another message's by now
+	}
 	if d.s.Space() != nil { // the hub keeps it until there is room
-		time.AfterFunc(time.Second, func() { d.Keep(e, done) })
+		time.AfterFunc(time.Second, func() { d.keep(e, joined, done) })
 		return
 	}
 	value, err := encodeEntry(messages.Ring_DOWN, e)
