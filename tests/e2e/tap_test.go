@@ -57,7 +57,8 @@ type crossing struct {
 	part     int       // from 0
 	parts    int
 	answered bool
-	ok       bool // the answer
+	ok       bool   // the answer
+	fate     string // of what was answered otherwise, as package history names it
 }
 
 // newTap listens; it ends with the test.
@@ -166,7 +167,7 @@ func (s *tapped) keep(toSMSC bool, octets []byte) []byte {
 }
 
 func (s *tapped) smpp(toSMSC bool, pdu smpp.PDU) {
-	number, ok := pdu.Head().Sequence, pdu.Head().Status == smpp.OK
+	number, status := pdu.Head().Sequence, pdu.Head().Status
 	switch p := pdu.(type) {
 	case *smpp.SubmitSM:
 		s.request("submit", toSMSC, number, smppPart(p))
@@ -175,7 +176,7 @@ func (s *tapped) smpp(toSMSC bool, pdu smpp.PDU) {
 			s.request("deliver", toSMSC, number, smppPart((*smpp.SubmitSM)(p)))
 		}
 	case *smpp.SubmitSMResp, *smpp.DeliverSMResp:
-		s.answer(!toSMSC, number, ok)
+		s.answer(!toSMSC, number, status == smpp.OK, fateOf(status.Fate(), status.Class()))
 	}
 }
 
@@ -207,7 +208,9 @@ func (s *tapped) cimd2(toSMSC bool, p *cimd2.Packet) {
 	case cimd2.Deliver:
 		s.request("deliver", toSMSC, uint32(p.Number), cimd2.ParseDeliver(p, smsc.AlphabetGSM).Part)
 	case cimd2.Submit.Response(), cimd2.Deliver.Response():
-		s.answer(!toSMSC, uint32(p.Number), !p.Has(cimd2.ErrorCode))
+		code, _ := p.Int(cimd2.ErrorCode)
+		e := cimd2.Error(code)
+		s.answer(!toSMSC, uint32(p.Number), !p.Has(cimd2.ErrorCode), fateOf(e.Fate(), e.Class()))
 	}
 }
 
@@ -223,9 +226,18 @@ func (s *tapped) request(what string, toSMSC bool, number uint32, part smsc.Part
 	s.tap.log = append(s.tap.log, c)
 }
 
-func (s *tapped) answer(toSMSC bool, number uint32, ok bool) {
+func fateOf(fate smsc.Fate, code smsc.CodeClass) string {
+	if fate == smsc.Temporary && code != smsc.CodeKnown {
+		return "undefined"
+	}
+	return fate.String()
+}
+
+func (s *tapped) answer(toSMSC bool, number uint32, ok bool, fate string) {
 	if c := s.requests[request{toSMSC, number}]; c != nil {
-		c.answered, c.ok = true, ok
+		if c.answered, c.ok = true, ok; !ok {
+			c.fate = fate
+		}
 		delete(s.requests, request{toSMSC, number})
 	}
 }

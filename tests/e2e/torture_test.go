@@ -671,6 +671,9 @@ func (x *torment) crossings(lines []*crossing) (records []history.Record) {
 				sure[name]++
 				r.Kind, r.Unanswered = history.Taken, true
 			}
+			if r.Kind == history.Refused {
+				r.Fate = cmp.Or(c.fate, "bad_session") // not taken, and never answered
+			}
 			records = append(records, r)
 		case "deliver":
 			r := history.Record{Kind: history.Handed, By: "smsc", At: c.at.UnixMicro(), Msg: byName(false, c.from, c.text), From: c.from, To: c.to, Session: session}
