@@ -138,19 +138,30 @@ func newTexts(most int) texts {
 	return texts{open: map[string]*assembly{}, wholes: map[string]*whole{}, most: max(most, 1)}
 }
 
-// load takes over the texts among the journal's notes, and says which are bad.
-func (t *texts) load(notes map[string][]byte) (bad map[string]error) {
+// load takes over the texts among the journal's notes, and says which are bad. None
+// of them is of later than now, whatever the clock showed then.
+func (t *texts) load(notes map[string][]byte, now time.Time) (bad map[string]error) {
+	past := func(at *time.Time) {
+		if at.After(now) {
+			*at = now
+		}
+	}
 	bad = map[string]error{}
 	for note, value := range notes {
 		if name, ok := strings.CutPrefix(note, wholeNote); ok {
 			w := &whole{name: name}
 			if bad[note] = json.Unmarshal(value, w); bad[note] == nil {
+				past(&w.At)
+				if w.Again != nil {
+					past(&w.Again.Since)
+				}
 				t.wholes[name] = w
 				t.order = append(t.order, w)
 			}
 		} else if strings.HasPrefix(note, assemblyNote) {
 			a := new(assembly)
 			if bad[note] = json.Unmarshal(value, a); bad[note] == nil {
+				past(&a.Since)
 				t.open[note] = a
 			}
 		}

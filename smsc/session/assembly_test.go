@@ -127,7 +127,7 @@ func FuzzReassembler(f *testing.F) {
 			}
 			if how&0x80 != 0 { // a restart: what is known stands in the notes
 				all = newTexts(most)
-				if bad := all.load(notes); len(bad) > 0 {
+				if bad := all.load(notes, now); len(bad) > 0 {
 					t.Fatal(bad)
 				}
 				recent = slices.DeleteFunc(recent, func(w *whole) bool { return !slices.Contains(slices.Collect(maps.Values(wholes)), w) })
@@ -251,7 +251,7 @@ func TestTextsUnderOneReference(t *testing.T) {
 						got = append(got, a.message().Text)
 					}
 					all = newTexts(10) // the edge is restarted each time
-					if bad := all.load(notes); len(bad) > 0 {
+					if bad := all.load(notes, now); len(bad) > 0 {
 						t.Fatal(bad)
 					}
 				}

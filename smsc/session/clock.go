@@ -13,9 +13,10 @@ import "time"
 type clock struct {
 	asked bool
 	known bool
-	ahead time.Duration // of ours in UTC: by so much, and at most a second and the answer's way more
-	next  time.Time     // when to ask; zero: not on this connection
-	again time.Time     // a connection before it does not ask: the SMSC did not tell
+	shown time.Time // what it was, as if it were UTC, by a second and the answer's way less at most
+	when  time.Time // by ours, of which only differences count: ours may be set
+	next  time.Time // when to ask; zero: not on this connection
+	again time.Time // a connection before it does not ask: the SMSC did not tell
 }
 
 const (
@@ -54,7 +55,7 @@ func (c *clock) told(shows, now time.Time) {
 		c.again = now.Add(clockPause)
 		return
 	}
-	c.ahead = shows.Sub(now)
+	c.shown, c.when = shows, now
 	c.next = now.Add(clockHolds - shows.Sub(shows.Truncate(clockHolds)))
 }
 
@@ -63,5 +64,5 @@ func (c *clock) at(now time.Time) time.Time {
 	if !c.known {
 		return time.Time{}
 	}
-	return now.UTC().Add(c.ahead)
+	return c.shown.Add(now.Sub(c.when))
 }

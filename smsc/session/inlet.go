@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"slices"
@@ -40,7 +41,9 @@ type InletConfig struct {
 	Numbers         Numbers       // of the handsets
 	ParkReceipts    time.Duration // how long a receipt waits for its part (validity and 24 h)
 	MaxParked       int
-	NewID           func() []byte // 16 octets; nil: random
+	Damaged         func(error)   // a note of the journal cannot be read: nothing is taken from the SMSC; nil: nobody asks
+	NewID           func() []byte    // 16 octets; nil: random
+	Now             func() time.Time // as OutletConfig.Now
 	Metrics         Metrics
 	Logger          *zap.Logger
 }
@@ -115,6 +118,9 @@ func NewInlet(cfg InletConfig) *actor.Props {
 	if cfg.Space == nil {
 		cfg.Space = func() error { return nil }
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.NewID == nil {
 		cfg.NewID = func() []byte {
 			id := make([]byte, 16)
@@ -166,7 +172,7 @@ func (n *inlet) onLoaded(ctx actor.Context, m notesLoaded) {
 		n.cfg.Logger.Error("the journal cannot be read; nothing is taken from the SMSC", zap.String("smsc", n.cfg.SMSC), zap.Error(m.err))
 		return
 	}
-	bad := n.texts.load(m.notes)
+	bad := n.texts.load(m.notes, n.cfg.Now())
 	for name, note := range m.notes {
 		if session, ok := strings.CutPrefix(name, lastNote); ok {
 			var all []*last
@@ -179,8 +185,14 @@ func (n *inlet) onLoaded(ctx actor.Context, m notesLoaded) {
 			n.lasts[session] = all
 		}
 	}
-	for name, err := range bad {
-		n.cfg.Logger.Error("a note of the journal cannot be read", zap.String("note", name), zap.Error(err))
+	for name, err := range bad { // it may hold parts that were acknowledged
+		n.cfg.Logger.Error("a note of the journal cannot be read; nothing is taken from the SMSC", zap.String("note", name), zap.Error(err))
+		if n.cfg.Damaged != nil {
+			n.cfg.Damaged(fmt.Errorf("session: note %q: %w", name, err))
+		}
+	}
+	if len(bad) > 0 {
+		return
 	}
 	n.ready = true
 	for _, e := range n.early {
@@ -207,7 +219,7 @@ func (n *inlet) onLinked(m linked) {
 		case !m.up && i == 0:
 			l.suspect, l.until = true, time.Time{}
 		case m.up && l.suspect && l.until.IsZero():
-			l.until = time.Now().Add(n.cfg.RedeliverWithin)
+			l.until = n.cfg.Now().Add(n.cfg.RedeliverWithin)
 		}
 	}
 }
@@ -218,7 +230,7 @@ func (n *inlet) again(key string, content uint64) (surely, possibly bool) {
 	if n.cfg.RedeliverWithin <= 0 {
 		return false, false
 	}
-	now := time.Now()
+	now := n.cfg.Now()
 	for _, all := range n.lasts {
 		for _, l := range all {
 			switch {
@@ -238,7 +250,7 @@ func (n *inlet) again(key string, content uint64) (surely, possibly bool) {
 // over. What is in doubt stays remembered: after a new login the SMSC may send
 // something else before the redelivery.
 func (n *inlet) note(session, key string, content uint64) map[string][]byte {
-	now := time.Now()
+	now := n.cfg.Now()
 	all := []*last{{Key: clean(key), Content: content}}
 	for _, l := range n.lasts[session] {
 		if l.doubted(now) && len(all) <= maxDoubted {
@@ -278,7 +290,7 @@ func (n *inlet) onDelivered(m delivered) {
 
 // assemble adds a part to its text, and passes on what that makes whole or ends.
 func (n *inlet) assemble(in *intake, part smsc.Part, c text.Concat, possibly bool) {
-	f := n.texts.add(part, c, possibly, time.Now())
+	f := n.texts.add(part, c, possibly, n.cfg.Now())
 	n.passed(in, f)
 }
 
@@ -294,7 +306,7 @@ func (n *inlet) passed(in *intake, f filed) {
 
 func (n *inlet) pass(in *intake, a *assembly) {
 	m := a.message()
-	m.Id, m.AcceptedUnixMs = n.cfg.NewID(), time.Now().UnixMilli()
+	m.Id, m.AcceptedUnixMs = n.cfg.NewID(), n.cfg.Now().UnixMilli()
 	in.Messages = append(in.Messages, m)
 	in.parts += len(a.Pieces)
 }
@@ -357,7 +369,7 @@ func (n *inlet) onReported(m reported) {
 }
 
 func (n *inlet) report(m reported) {
-	now := time.Now()
+	now := n.cfg.Now()
 	n.cfg.Journal.Report(journal.Report{
 		SMSC: n.cfg.SMSC, SMSCID: clean(m.receipt.ID), State: finalState(m.receipt.State), Code: clean(m.receipt.Code),
 		At: now, Until: now.Add(n.cfg.ParkReceipts), MaxParked: n.cfg.MaxParked,
@@ -388,7 +400,7 @@ func (n *inlet) onReportKept(m reportKept) {
 // onSweepDue passes on texts whose parts never came, and has the journal forget
 // what nobody will ask for.
 func (n *inlet) onSweepDue() {
-	now := time.Now()
+	now := n.cfg.Now()
 	for _, name := range n.texts.due(now.Add(-n.cfg.AssembleWithin), now) {
 		if n.cfg.Journal.Up().Waiting() < n.cfg.SpillMessages {
 			in, f := &intake{}, filed{}

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/smsc"
@@ -408,4 +410,28 @@ func TestPartsThatTheDiskTakesInAnotherOrder(t *testing.T) {
 			t.Errorf("up queue %v", ms)
 		}
 	})
+}
+
+// A note that cannot be read may hold parts that were acknowledged: nothing goes on.
+func TestDamagedNoteIsNotPassedOver(t *testing.T) {
+	for _, name := range []string{assemblyNote + "x", wholeNote + "x", lastNote + "x"} {
+		synctest.Test(t, func(t *testing.T) {
+			fs := vfs.NewCrashableMem()
+			store := openStore(t, fs)
+			store.Receive(journal.Intake{Put: map[string][]byte{name: []byte("{")}}, func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			if err := store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			var said []error
+			e := newEdge(t, options{fs: fs, inlet: func(c *InletConfig) { c.Damaged = func(err error) { said = append(said, err) } }})
+			e.settle()
+			if len(said) != 1 || !strings.Contains(said[0].Error(), name) {
+				t.Errorf("%s: the process ends with %v", name, said)
+			}
+		})
+	}
 }

@@ -50,8 +50,11 @@ type OutletConfig struct {
 	RetryMessages int     // bound of the retry queue; what is beyond waits in its slot
 	Respawn       Backoff // of a session actor that failed
 	Jitter        func() float64
-	Metrics       Metrics
-	Logger        *zap.Logger
+	// Now is the clock of deadlines and of what is stored and told; nil: time.Now. As
+	// there, the difference of two readings does not see the clock being set.
+	Now     func() time.Time
+	Metrics Metrics
+	Logger  *zap.Logger
 }
 
 const (
@@ -181,6 +184,9 @@ func NewOutlet(cfg OutletConfig) *actor.Props {
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = rand.Float64
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	cfg.Window = max(cfg.Window, 1)
 	return actor.PropsFromProducer(func() actor.Actor {
@@ -326,8 +332,8 @@ func (o *outlet) onHandOn(t *turn, m handOn) {
 
 // resume puts a new job, or one found in the journal, in its place.
 func (o *outlet) resume(t *turn, j *job) {
-	now := time.Now()
-	j.deadline = deadline(j.message, o.cfg.Validity, now)
+	now := o.cfg.Now()
+	j.expireAt(deadline(j.message, o.cfg.Validity, now), now)
 	o.jobs[string(j.task.ID)] = j
 	o.plan.add(j)
 	if session := j.task.Intent; session != "" { // the process ended between intent and outcome
@@ -339,7 +345,8 @@ func (o *outlet) resume(t *turn, j *job) {
 	case j.expired(now):
 		o.finish(t, j, messages.State_EXPIRED, &messages.Reason{Code: "expired", Text: "past its deadline before it was submitted"})
 	case j.task.Refusals > 0 && j.lane.head() == j && !j.lane.busy && now.Before(j.task.RetryAt):
-		o.plan.hold(j, j.task.RetryAt)
+		// However far the clock was set back since, no refusal is longer ago than now.
+		o.plan.hold(j, now.Add(min(j.task.RetryAt.Sub(now), o.cfg.Retry.After(int(j.task.Refusals)-1, 1))))
 	case j.lane.held:
 		o.deferJob(t, j)
 	}
@@ -374,7 +381,7 @@ func (o *outlet) fill(t *turn) {
 
 // intend makes j's next part go out on l once that is durable.
 func (o *outlet) intend(t *turn, l *line, j *job) {
-	if j.expired(time.Now()) {
+	if j.expired(o.cfg.Now()) {
 		o.finish(t, j, messages.State_EXPIRED, &messages.Reason{Code: "expired", Text: "past its deadline before it was submitted"})
 		return
 	}
@@ -435,7 +442,7 @@ func (o *outlet) unsent(t *turn, l *line, j *job) {
 
 // outcome decides what follows the outcome of j's next part.
 func (o *outlet) outcome(t *turn, l *line, j *job, out smsc.Outcome) {
-	now := time.Now()
+	now := o.cfg.Now()
 	out.ID, out.Code, out.Text = clean(out.ID), clean(out.Code), clean(out.Text)
 	if out.Fate != smsc.Unknown {
 		j.task.Intent = ""
@@ -556,7 +563,7 @@ func (o *outlet) doubt(t *turn, j *job, session, why string) (finished bool) {
 	o.cfg.Logger.Warn("a submit was never answered: the SMSC may have taken it or not", zap.String("smsc", o.cfg.SMSC),
 		zap.String("session", session), zap.String("id", hex.EncodeToString(j.task.ID)), zap.Int("part", len(j.task.Parts)),
 		zap.Bool("again", again), zap.String("why", why))
-	t.step.Events = append(t.step.Events, &messages.Event{Id: j.task.ID, AtUnixMs: time.Now().UnixMilli(), What: &messages.Event_Doubt{Doubt: &messages.Doubt{
+	t.step.Events = append(t.step.Events, &messages.Event{Id: j.task.ID, AtUnixMs: o.cfg.Now().UnixMilli(), What: &messages.Event_Doubt{Doubt: &messages.Doubt{
 		Part: uint32(len(j.task.Parts)), Attempt: j.task.Attempts, Session: session, Again: again, Why: why,
 	}}})
 	j.task.Intent = ""
@@ -627,7 +634,7 @@ func (o *outlet) finish(t *turn, j *job, state messages.State, reason *messages.
 func (o *outlet) result(j *job, state messages.State, reason *messages.Reason) *messages.Result {
 	r := &messages.Result{
 		State: state, Reason: reason, Attempts: j.task.Attempts,
-		AtUnixMs: time.Now().UnixMilli(), PossibleDuplicate: j.task.Doubled,
+		AtUnixMs: o.cfg.Now().UnixMilli(), PossibleDuplicate: j.task.Doubled,
 	}
 	for _, p := range j.task.Parts {
 		r.Parts = append(r.Parts, &messages.PartState{State: p.State, SmscId: p.ID})
@@ -677,7 +684,7 @@ func (o *outlet) onRecorded(t *turn, m recorded) {
 		o.fly(1)
 		part := i.job.parts[len(i.job.task.Parts)]
 		if !i.job.deadline.IsZero() {
-			part.Validity = max(time.Until(i.job.deadline), time.Second)
+			part.Validity = max(i.job.deadline.Sub(o.cfg.Now()), time.Second)
 		}
 		o.root.Send(i.line.pid, submit{o.refs, part, i.line.heard})
 	}
@@ -732,7 +739,7 @@ func (o *outlet) onAgendaDue(t *turn, m agendaDue) {
 		o.agenda = time.Time{}
 	}
 	for {
-		lane, expired := o.plan.fallen(time.Now())
+		lane, expired := o.plan.fallen(o.cfg.Now())
 		if lane == nil {
 			return
 		}
@@ -748,7 +755,7 @@ func (o *outlet) setAgenda() {
 		return
 	}
 	o.agenda = next
-	o.after(time.Until(next), agendaDue{next})
+	o.after(next.Sub(o.cfg.Now()), agendaDue{next})
 }
 
 func (o *outlet) onDrain() {

@@ -18,7 +18,16 @@ type job struct {
 	message  *messages.Message
 	parts    []smsc.Part // as cut; nil: not yet
 	deadline time.Time   // zero: none
+	look     time.Time   // when to see whether it is past
 	lane     *lane
+}
+
+// expireAt sets the deadline, which is another machine's word. What waits does so by
+// differences of this one's clock, which do not change when it is set.
+func (j *job) expireAt(deadline, now time.Time) {
+	if j.deadline = deadline; !deadline.IsZero() {
+		j.look = now.Add(deadline.Sub(now))
+	}
 }
 
 func (j *job) expired(now time.Time) bool { return !j.deadline.IsZero() && !now.Before(j.deadline) }
@@ -152,8 +161,12 @@ func (p *plan) fallen(now time.Time) (l *lane, expired []*job) {
 	}
 	l = p.agenda[0]
 	for i, j := range l.jobs {
-		if j.expired(now) && !(l.busy && i == 0) {
+		switch {
+		case j.deadline.IsZero() || l.busy && i == 0:
+		case j.expired(now):
 			expired = append(expired, j)
+		case !now.Before(j.look): // the clock was set back
+			j.expireAt(j.deadline, now)
 		}
 	}
 	if l.held && !now.Before(l.retryAt) {
@@ -198,8 +211,8 @@ func (p *plan) settle(l *lane) {
 		l.due = l.retryAt
 	}
 	for i, j := range l.jobs {
-		if !j.deadline.IsZero() && !(l.busy && i == 0) && (l.due.IsZero() || j.deadline.Before(l.due)) {
-			l.due = j.deadline
+		if !j.deadline.IsZero() && !(l.busy && i == 0) && (l.due.IsZero() || j.look.Before(l.due)) {
+			l.due = j.look
 		}
 	}
 	if !l.due.IsZero() {

@@ -36,8 +36,8 @@
 //   - The store is the embedded one; PostgreSQL's passes package conformance.
 //   - A disk has no rotten bits (package kv's tests); it loses its last writes in whole
 //     sectors, at a power cut, and is neither lost nor restored (tests/torture).
-//   - Of a wall clock that jumps the edge sees only what its Now is asked for, and no
-//     timer notices.
+//   - A wall clock that jumps is seen by who asks Now, and by no timer: as on a real
+//     machine, what the edge measures goes on (clock.go).
 //   - What lasts days (hub and edge are off) has neither of them run meanwhile; a path
 //     is cut for minutes at most.
 package simulation

@@ -91,7 +91,7 @@ func TestHistories(t *testing.T) {
 	}
 	for _, what := range []string{
 		"killed at an acknowledgement", "the power failed at a sync", "a log was torn", "said: another hub owns these rings now", "a store failed, its process ended",
-		"a client was refused for want of space", "a message was not confirmed for want of space",
+		"a client was refused for want of space", "a client was refused: too many writes wait", "a message was not confirmed for want of space",
 		"a message with receipts was looked at", "policy " + string(session.GiveUp), "policy " + string(session.Query),
 	} {
 		if seen[what] == 0 {

@@ -95,6 +95,7 @@ const (
 	troubles   = 40 * time.Second // how long things go wrong
 	mostToRest = 45 * time.Minute // how long everything may take to come to rest afterwards
 	validity   = 24 * time.Hour   // of a message without a deadline
+	queueBytes = 4 << 10          // that may wait for a disk: four writes, so that it happens
 
 	receiptsAfter = 24 * time.Hour // its end
 )
@@ -235,8 +236,12 @@ func (w *world) play() {
 
 // ---- the hub
 
-func (w *world) hubNow() time.Time  { return time.Now().Add(w.hubClock).Round(0) }
-func (w *world) edgeNow() time.Time { return time.Now().Add(w.edgeClock).Round(0) }
+func (w *world) hubNow() time.Time { return time.Now().Add(w.hubClock).Round(0) }
+
+func (w *world) edgeNow() time.Time {
+	now := time.Now()
+	return reading(now.Add(w.edgeClock), time.Duration(now.UnixNano()))
+}
 
 // startHub starts a store and the hub that uses it.
 func (w *world) startHub() {
@@ -247,7 +252,7 @@ func (w *world) startHub() {
 	host.disk, host.fs = w.hubDisk, w.hubDisk.fs()
 	store, err := hubstore.Open(hubstore.Options{
 		Dir: "data", FS: host.fs, Logger: w.log, Node: "hub", Slots: func(string) uint32 { return uint32(w.slots) },
-		Defer: host.commit, Fatal: func(error) { w.fatal(host) }, Now: w.hubNow,
+		Defer: host.commit, Fatal: func(error) { w.fatal(host) }, Now: w.hubNow, QueueBytes: queueBytes,
 	})
 	if err != nil {
 		host.dead = true
@@ -383,7 +388,7 @@ func (w *world) startEdge() {
 	p := w.start("edge", w.edgeLives, nil)
 	p.disk, p.fs = w.edgeDisk, w.edgeDisk.fs()
 	store, err := edgestore.Open(edgestore.Options{Now: w.edgeNow, KV: kv.Options{
-		Dir: "data", FS: p.fs, Logger: w.log, Node: "edge/" + edgeID, Defer: p.commit, Fatal: func(error) { w.fatal(p) },
+		Dir: "data", FS: p.fs, Logger: w.log, Node: "edge/" + edgeID, Defer: p.commit, Fatal: func(error) { w.fatal(p) }, QueueBytes: queueBytes,
 	}})
 	if err != nil {
 		p.dead = true
@@ -398,7 +403,7 @@ func (w *world) startEdge() {
 	w.kept("edge", messages.Ring_DOWN, store.Down(), store.Up(), 0)
 	inlet := p.spawn(session.NewInlet(session.InletConfig{
 		SMSC: smscName, Journal: store, SpillMessages: 1000, SpillEvents: 1000, Space: store.Space, AssembleWithin: 24 * time.Hour, MaxTexts: 1000,
-		RedeliverWithin: 10 * time.Minute, ParkReceipts: 48 * time.Hour, MaxParked: 1000, Logger: w.log,
+		RedeliverWithin: 10 * time.Minute, ParkReceipts: 48 * time.Hour, MaxParked: 1000, Now: w.edgeNow, Logger: w.log,
 	}), "inlet")
 	var sessions []session.Config
 	for i := range w.sessions {
@@ -418,7 +423,7 @@ func (w *world) startEdge() {
 		Receipts: true, ReceiptsAfter: receiptsAfter,
 		Throttle: session.Backoff{First: time.Second, Max: 5 * time.Second},
 		Retry:    session.Backoff{First: time.Second, Max: 10 * time.Second}, RetryMessages: 100,
-		Respawn: session.Backoff{First: time.Second, Max: 10 * time.Second}, Jitter: w.dice.Float64, Logger: w.log,
+		Respawn: session.Backoff{First: time.Second, Max: 10 * time.Second}, Jitter: w.dice.Float64, Now: w.edgeNow, Logger: w.log,
 	}), "outlet")
 	dialer := p.spawn(w.wire.newDialer(p), "dialer")
 	var buffer, mirror *actor.PID
@@ -547,7 +552,10 @@ func (w *world) send(l *line) {
 				if errors.Is(err, journal.ErrSpace) {
 					w.happened("a client was refused for want of space")
 					l.refused(s)
-				} else if !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrFailed) && !errors.Is(err, kv.ErrFailed) {
+				} else if errors.Is(err, journal.ErrFull) {
+					w.happened("a client was refused: too many writes wait")
+					l.refused(s)
+				} else if !errors.Is(err, journal.ErrFailed) && !errors.Is(err, kv.ErrFailed) {
 					w.failed = fmt.Errorf("simulation: %s was refused: %w", s.name, err)
 				}
 				if !l.again {
