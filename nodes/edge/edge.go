@@ -192,7 +192,7 @@ func (e *Edge) start(protocol smsc.Protocol, plain *zap.Logger) {
 		SMSC: cfg.SMSC.Name, Journal: e.store, SpillMessages: cfg.Spill.MaxMessages, SpillEvents: cfg.Spill.MaxMessages, Space: e.store.Space,
 		AssembleWithin: cfg.SMSC.AssembleWithin, MaxTexts: 100_000, RedeliverWithin: cfg.SMSC.RedeliverWithin,
 		Numbers:      session.Numbers{Country: cfg.SMSC.Country, Trunk: cfg.SMSC.Trunk},
-		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Metrics: e.smsc, Logger: e.log,
+		ParkReceipts: cfg.SMSC.Validity + 24*time.Hour, MaxParked: 100_000, Damaged: e.store.Damaged, Metrics: e.smsc, Logger: e.log,
 	}))
 	outlet := session.NewOutlet(session.OutletConfig{
 		SMSC: cfg.SMSC.Name, Sessions: sessions(cfg.SMSC, protocol, e.outbinds), Inlet: inlet, Journal: e.store,

@@ -34,6 +34,9 @@ type InletConfig struct {
 	// as it is. Of the last so many that became whole the inlet knows for 10 minutes
 	// a part that comes again.
 	MaxTexts int
+	// Damaged hears of a note of the journal that cannot be read; then nothing is taken
+	// from the SMSC. nil: nobody asks.
+	Damaged func(error)
 	// RedeliverWithin is how long after a session is bound again an identical
 	// redelivery of its last deliver is swallowed; 0: not at all. SMPP has no
 	// timestamp to tell a redelivery from a person who says the same again.
@@ -41,7 +44,6 @@ type InletConfig struct {
 	Numbers         Numbers       // of the handsets
 	ParkReceipts    time.Duration // how long a receipt waits for its part (validity and 24 h)
 	MaxParked       int
-	Damaged         func(error)   // a note of the journal cannot be read: nothing is taken from the SMSC; nil: nobody asks
 	NewID           func() []byte    // 16 octets; nil: random
 	Now             func() time.Time // as OutletConfig.Now
 	Metrics         Metrics

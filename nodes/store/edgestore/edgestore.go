@@ -30,7 +30,6 @@ package edgestore
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -57,7 +56,8 @@ type Store struct {
 	db       *kv.DB
 	now      func() time.Time
 	instance []byte
-	corrupt  func() // nil: nobody asks
+	corrupt  func()      // nil: nobody asks
+	fatal    func(error) // nil: nobody ends the process
 
 	restored  atomic.Bool
 	epoch     atomic.Uint64
@@ -93,7 +93,7 @@ func Open(opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	s := &Store{db: db, now: opts.Now, corrupt: opts.KV.Corrupt, last: map[string]uint64{}, deferred: map[string]bool{}}
+	s := &Store{db: db, now: opts.Now, corrupt: opts.KV.Corrupt, fatal: opts.KV.Fatal, last: map[string]uint64{}, deferred: map[string]bool{}}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("edgestore: %w", errors.Join(err, db.Close()))
 	}
@@ -255,14 +255,6 @@ func (s *Store) failure(err error) error {
 	}
 }
 
-// noted counts an error that means that a record is damaged.
-func (s *Store) noted(err error) {
-	var syntax *json.SyntaxError
-	if s.corrupt != nil && (errors.Is(err, errCodec) || errors.Is(err, proto.Error) || errors.As(err, &syntax)) {
-		s.corrupt()
-	}
-}
-
 func meta(name string) []byte { return append([]byte{'m'}, name...) }
 
 func be64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -278,7 +270,7 @@ func named(kind byte, name []byte) []byte { return append([]byte{kind}, name...)
 func marshal(m proto.Message) ([]byte, error) {
 	b, err := proto.Marshal(m)
 	if err != nil {
-		return nil, fmt.Errorf("edgestore: encode %T: %w", m, err)
+		return nil, fmt.Errorf("edgestore: encode %T: %v", m, err) //nolint:errorlint // no damage (isDamage)
 	}
 	return b, nil
 }

@@ -89,7 +89,7 @@ func mend(opts kv.Options, lost []kv.Loss) (anew bool, more []kv.Loss, err error
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	m := &mending{db: db}
-	for _, step := range []func(){func() { m.standing(lost) }, m.down, m.up, m.queue, m.events, m.receipts, m.write} {
+	for _, step := range []func(){func() { m.standing(lost) }, m.down, m.up, m.queue, m.events, m.receipts, m.notes, m.write} {
 		if step(); m.err != nil {
 			return false, nil, fmt.Errorf("edgestore: %w", m.err)
 		}
@@ -194,7 +194,9 @@ func (m *mending) down() {
 		switch t, err := decodeTask(value); {
 		case err != nil:
 			m.give(key, err)
-		case t.Deferred && !retry[id], !t.Deferred && !held[id]:
+		case t.Deferred && !retry[id]:
+			m.give(key, errMissing)
+		case !t.Deferred && !held[id]:
 			m.drop(key)
 		default:
 			begun[id] = t.Deferred
@@ -294,4 +296,13 @@ func (m *mending) receipts() {
 		m.set(expiry('y', r.Until, key), key)
 	})
 	m.set(meta("count"), be64(count))
+}
+
+// notes of the inlet are JSON.
+func (m *mending) notes() {
+	m.each('i', func(key, value []byte) {
+		if !json.Valid(value) {
+			m.give(key, errCodec)
+		}
+	})
 }

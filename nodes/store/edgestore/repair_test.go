@@ -65,7 +65,7 @@ func worked(t *testing.T, fsys vfs.FS, dir string) (up []string) {
 		m := &messages.Message{Id: id("up", i), From: fmt.Sprint("6391700", i%5), To: "4242", Text: fmt.Sprint("up ", i, strings.Repeat(" word", 10))}
 		up = append(up, m.Text)
 		must(t, func(done func(error)) {
-			s.Receive(journal.Intake{Messages: []*messages.Message{m}, Put: map[string][]byte{"last/s1": m.Id}}, done)
+			s.Receive(journal.Intake{Messages: []*messages.Message{m}, Put: map[string][]byte{"last/s1": fmt.Appendf(nil, "[%d]", i)}}, done)
 		})
 		if i == 150 { // 30 of them are with the hub
 			held, err := retrieve(t, s, 1, 60)

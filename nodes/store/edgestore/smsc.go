@@ -38,7 +38,7 @@ func (s *Store) LoadOutlet(done func([]*journal.Task, error)) {
 			if t.Message = new(messages.Message); e == nil && found {
 				e = proto.Unmarshal(value, t.Message)
 			} else if e == nil {
-				e = fmt.Errorf("edgestore: the text of deferred message %x is missing", t.ID)
+				e = fmt.Errorf("%w: the text of deferred message %x", errMissing, t.ID)
 			}
 			err = e
 		}
