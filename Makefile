@@ -130,7 +130,7 @@ torture: ## hub, edge and SMSC as processes: ROUNDS (20) kills of hub and edge e
 
 .PHONY: torture-slice cut-table backlog
 torture-slice: # of make torture, for make check: without the race detector, which the processes do not have anyway
-	$(call TORTURE,,6)
+	$(call TORTURE,-v,6)
 
 CUTS    ?= 20
 LENGTHS ?= 1s,10s,60s

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -134,16 +136,31 @@ func mountSmall(dir, options string) error { return unix.Mount("tmpfs", dir, "tm
 
 func unmount(dir string) { _ = unix.Unmount(dir, unix.MNT_DETACH) }
 
-// fillUp makes a file that leaves so many octets free.
+// fillUp makes a file grow until so many octets are free, whoever else writes there.
 func fillUp(name string, leave int64) error {
-	file, err := os.Create(name)
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	var usage unix.Statfs_t
-	if err := unix.Fstatfs(int(file.Fd()), &usage); err != nil {
-		return err
+	size, err := file.Seek(0, io.SeekEnd)
+	for tries := 0; err == nil; {
+		var usage unix.Statfs_t
+		if err := unix.Fstatfs(int(file.Fd()), &usage); err != nil {
+			return err
+		}
+		more := min(int64(usage.Bavail)*usage.Bsize-leave, 16<<20) >> tries
+		if more <= 0 {
+			return nil
+		}
+		switch err := unix.Fallocate(int(file.Fd()), 0, size, more); {
+		case err == nil:
+			size, tries = size+more, 0
+		case errors.Is(err, unix.ENOSPC): // another was faster
+			tries++
+		default:
+			return err
+		}
 	}
-	return unix.Fallocate(int(file.Fd()), 0, 0, max(1, int64(usage.Bavail)*usage.Bsize-leave))
+	return err
 }

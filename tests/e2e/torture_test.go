@@ -52,13 +52,15 @@ const (
 	underWay    = 150
 	fullEnough  = 50 // slots unprocessed at a kill
 	fullShare   = 0.9
+	fewRounds   = 10
+	fewShare    = 0.5
 	betweenWant = 20
 )
 
 // Hub and edge are killed (SIGKILL) at random moments, in turn, and started again
 // at once, under load both ways; on the way the SMSC is killed, nodes are stopped
-// for a while (SIGSTOP), and the line is cut. People and the line to the SMSC saw what
-// happened, and tests/history judges it.
+// for a while (SIGSTOP), the line is cut, and disks fill. People and the line to the SMSC
+// saw what happened, and tests/history judges it.
 func TestTorture(t *testing.T) {
 	protocols := []string{torture.protocol}
 	if torture.protocol == "both" {
@@ -67,7 +69,7 @@ func TestTorture(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			x := newTorment(t, protocol, torture.network, tortureRTT, torture.loss)
-			x.full = newFullDisk(t, x.site)
+			x.disks()
 			x.start()
 			x.run()
 		})
@@ -89,7 +91,7 @@ type torment struct {
 	out io.Writer
 
 	hub, edgeNode, smsc *node
-	full                *fullDisk // nil: no disk to fill
+	hubDisk, edgeDisk   *smallDisk // nil: none to fill
 	round               atomic.Int64
 	downs, ups, acked   int      // texts; ups as they were given to the SMSC
 	rounds              []*round // since the last judgement
@@ -129,6 +131,7 @@ type summary struct {
 	Seed       uint64         `json:"seed"`
 	Rounds     map[string]int `json:"rounds"` // by victim
 	Accidents  map[string]int `json:"accidents"`
+	NoRoom     map[string]int `json:"ended_for_lack_of_room"` // nodes
 	FullShare  float64        `json:"share_with_50_unprocessed"`
 	Between    int            `json:"between_submit_and_response"`
 	Accepted   int            `json:"accepted"`
@@ -153,7 +156,7 @@ func (r relayed) restore() { r.Restore() }
 // newTorment lays out a system, start starts it.
 func newTorment(t *testing.T, protocol, network string, rtt time.Duration, loss string) *torment {
 	x := &torment{t: t, seed: cmp.Or(torture.seed, rand.Uint64()), out: io.Discard, begin: time.Now()}
-	x.all = summary{Protocol: protocol, Seed: x.seed, Rounds: map[string]int{}, Accidents: map[string]int{}}
+	x.all = summary{Protocol: protocol, Seed: x.seed, Rounds: map[string]int{}, Accidents: map[string]int{}, NoRoom: map[string]int{}}
 	t.Logf("seed %d", x.seed)
 	if torture.report != "" {
 		file, err := os.OpenFile(torture.report, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -385,18 +388,21 @@ func (x *torment) draw(dice *rand.Rand, victim string) (a accident) {
 	}
 	a.lasts = between(50*time.Millisecond, 1500*time.Millisecond)
 	switch d := dice.IntN(100); {
-	case d < 55:
+	case d < 50:
 		return accident{}
-	case d < 70:
+	case d < 64:
 		a.name, a.begin = "cut", cut
-	case d < 75: // until both ends say that it is interrupted
+	case d < 69: // until both ends say that it is interrupted
 		a.name, a.begin, a.lasts = "long cut", cut, between(3200*time.Millisecond, 4500*time.Millisecond)
-	case d < 85:
+	case d < 80:
 		other := map[string]*node{"hub": x.edgeNode, "edge": x.hub}[victim]
 		a.name, a.begin = "other node stopped", other.pause
-	case d < 90:
+		if dice.IntN(5) == 0 { // as long
+			a.name, a.lasts = "other node stopped for long", between(4*time.Second, 10*time.Second)
+		}
+	case d < 84:
 		a.name, a.begin = "SMSC stopped", x.smsc.pause
-	case d < 95 || x.full == nil || victim == "hub":
+	case d < 88 || x.hubDisk == nil:
 		a.name, a.begin, a.lasts = "SMSC killed", func() func() {
 			x.tap.died()
 			x.smsc.kill()
@@ -404,7 +410,16 @@ func (x *torment) draw(dice *rand.Rand, victim string) (a accident) {
 			return func() {}
 		}, 0
 	default:
-		a.name, a.begin = "hub's disk full", x.full.fill
+		who, disk := "hub", x.hubDisk
+		if dice.IntN(2) == 0 {
+			who, disk = "edge", x.edgeDisk
+		}
+		if d < 93 {
+			a.name, a.begin = who+"'s disk nearly full", func() func() { return disk.fill(reserve / 2) }
+			break
+		}
+		a.name, a.lasts = who+"'s disk full", between(time.Second, 8*time.Second)
+		a.begin = func() func() { return disk.fill(0) }
 	}
 	return a
 }
@@ -431,6 +446,7 @@ func (x *torment) strike() {
 	amid := time.Duration(dice.IntN(60)) * time.Millisecond
 	atOnce := dice.IntN(100) < 5 // whatever state it is in: still starting, say
 
+	x.operate()
 	begin := time.Now()
 	var now ringsNow
 	var err error
@@ -458,7 +474,7 @@ func (x *torment) strike() {
 		<-time.After(min(amid, a.lasts))
 	}
 	for _, n := range []*node{x.hub, x.edgeNode, x.smsc} {
-		if n.ended() {
+		if n.ended() && !x.lacksRoom(n) {
 			x.t.Fatalf("round %d, seed %d: %s has ended by itself, status %d:\n%s", number, x.seed, n.name, n.status(), strings.Join(n.log(), "\n"))
 		}
 	}
@@ -472,16 +488,46 @@ func (x *torment) strike() {
 		x.kill(x.edgeNode)
 		x.edgeNode = x.site.launchEdge(x.edge)
 	}
+	if a.name == r.Victim+"'s disk full" { // started on it, it ends or waits for room, and says why
+		started := map[string]*node{"hub": x.hub, "edge": x.edgeNode}[r.Victim]
+		started.says(30*time.Second, syscall.ENOSPC.Error())
+	}
 	<-time.After(a.lasts - time.Since(r.at))
 	end()
 	x.rounds = append(x.rounds, r)
+}
+
+// operate starts again what ended because its disk was full, as an operator does once
+// there is room.
+func (x *torment) operate() {
+	if x.hub.ended() && x.lacksRoom(x.hub) {
+		x.all.NoRoom["hub"]++
+		x.kill(x.hub)
+		x.hubLife++
+		x.hub = x.site.launchHub()
+	}
+	if x.edgeNode.ended() && x.lacksRoom(x.edgeNode) {
+		x.all.NoRoom["edge"]++
+		x.kill(x.edgeNode)
+		x.edgeNode = x.site.launchEdge(x.edge)
+	}
+}
+
+// lacksRoom says whether a node has ended because its disk was full, and said so.
+func (x *torment) lacksRoom(n *node) bool {
+	disk := map[*node]*smallDisk{x.hub: x.hubDisk, x.edgeNode: x.edgeDisk}[n]
+	if disk == nil || !disk.filled || n.status() != 1 {
+		return false
+	}
+	return slices.ContainsFunc(n.log(), func(line string) bool { return strings.Contains(line, syscall.ENOSPC.Error()) })
 }
 
 // kill ends a node, and looks whether it had complained.
 func (x *torment) kill(n *node) {
 	n.kill()
 	for _, line := range n.log() {
-		if strings.Contains(line, "panic") || strings.Contains(line, `"level":"error"`) && !strings.Contains(line, "disk is nearly full") {
+		full := strings.Contains(line, "disk is nearly full") || strings.Contains(line, syscall.ENOSPC.Error())
+		if strings.Contains(line, "panic") || strings.Contains(line, `"level":"error"`) && !full {
 			x.t.Errorf("round %d, seed %d: %s said: %s", x.round.Load(), x.seed, n.name, line)
 		}
 	}
@@ -503,6 +549,7 @@ func (x *torment) judge() {
 	t, begin := x.t, time.Now()
 	x.latency(fast)
 	defer x.latency(slow)
+	x.operate()
 	x.hub.ready()
 	x.edgeNode.ready()
 	isReady(x.edge.api(t), 60*time.Second)
@@ -785,42 +832,76 @@ func (x *torment) conclude() {
 	if status, said := command(x.t, "check-history", x.site.path("records.jsonl")); status != 0 {
 		x.t.Errorf("seed %d: ringway check-history: status %d: %s", x.seed, status, said)
 	}
-	if total >= judgeEvery && all.FullShare < fullShare {
-		x.t.Errorf("in %.2f of the rounds %d slots or more were unprocessed, want %.2f: slow the SMSC down", all.FullShare, fullEnough, fullShare)
+	want := fullShare
+	if total < judgeEvery { // a few that strike at once say little
+		want = fewShare
+	}
+	if total >= fewRounds && all.FullShare < want {
+		x.t.Errorf("in %.2f of the rounds %d slots or more were unprocessed, want %.2f: slow the SMSC down", all.FullShare, fullEnough, want)
 	}
 	if total >= 200 && all.Between < betweenWant {
 		x.t.Errorf("%d rounds struck between a submit and its response, want %d", all.Between, betweenWant)
 	}
 }
 
-// fullDisk is a small file system under the hub's data directory.
-type fullDisk struct {
-	t   testing.TB
-	dir string
+const reserve = 24 << 20 // octets, of disks that fill
+
+// disks puts the data of hub and edge on small file systems, where they can be mounted.
+func (x *torment) disks() {
+	extras := fmt.Sprintf("disk: {reserve_mb: %d}\n", reserve>>20)
+	if x.hubDisk = newSmallDisk(x.t, x.site.path("hub-data"), "size=512m"); x.hubDisk == nil {
+		return
+	}
+	x.edgeDisk = newSmallDisk(x.t, x.site.path(x.edge.id+"-data"), "size=256m")
+	x.site.extras += extras
+	x.edge.extras += extras
+	x.site.rewrite(x.edge)
 }
 
-// newFullDisk returns nil where none can be mounted.
-func newFullDisk(t testing.TB, s *site) *fullDisk {
-	dir := s.path("hub-data")
+// smallDisk is a file system under a data directory.
+type smallDisk struct {
+	t      testing.TB
+	dir    string
+	filled bool // it has been
+}
+
+// newSmallDisk returns nil where none can be mounted.
+func newSmallDisk(t testing.TB, dir, options string) *smallDisk {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := mountSmall(dir, "size=1g"); err != nil {
+	if err := mountSmall(dir, options); err != nil {
 		t.Logf("no disk to fill: %v", err)
 		return nil
 	}
 	t.Cleanup(func() { unmount(dir) })
-	s.extras = "disk: {reserve_mb: 24}\n"
-	return &fullDisk{t, dir}
+	return &smallDisk{t: t, dir: dir}
 }
 
-// fill leaves half of the reserve.
-func (d *fullDisk) fill() (empty func()) {
-	filler := filepath.Join(d.dir, "filler")
-	if err := fillUp(filler, 12<<20); err != nil {
-		d.t.Error(err)
+// fill leaves so many octets, and no more when some are given free, until empty.
+func (d *smallDisk) fill(leave int64) (empty func()) {
+	d.filled = d.filled || leave == 0
+	filler, end := filepath.Join(d.dir, "filler"), make(chan struct{})
+	var filling sync.WaitGroup
+	fill := func() {
+		if err := fillUp(filler, leave); err != nil {
+			d.t.Error(err)
+		}
 	}
+	fill()
+	filling.Go(func() {
+		for {
+			select {
+			case <-end:
+				return
+			case <-time.After(5 * time.Millisecond):
+				fill()
+			}
+		}
+	})
 	return func() {
+		close(end)
+		filling.Wait()
 		if err := os.Remove(filler); err != nil {
 			d.t.Error(err)
 		}
