@@ -25,6 +25,9 @@ const (
 
 func in(packages ...string) []string { return packages }
 
+// hanging are the names of mutants whose sign is that a test does not end.
+var hanging = []string{}
+
 var mutants = []mutant{
 	// ---- rings
 
@@ -197,7 +200,7 @@ var mutants = []mutant{
 	{
 		"two submits at a time", "smsc/session/outlet.go",
 		"len(l.sent)+l.recording >= o.cfg.Window || len(l.held) == 0 && l.load() >= o.cfg.Window {",
-		"len(l.sent)+l.recording > o.cfg.Window || len(l.held) == 0 && l.load() > o.cfg.Window {", in(session), "TestI9_Stop|TestI15",
+		"len(l.sent)+l.recording > o.cfg.Window || len(l.held) == 0 && l.load() > o.cfg.Window {", in(session), "TestI7_DoubtIsBoundedByTheWindow",
 	},
 	{
 		"a recipient changes its session", "smsc/session/plan.go",

@@ -1,7 +1,8 @@
 // Command mutants plants known kinds of bug, one at a time, and says which test
 // catches each. The tree is left alone: the compiler sees a changed copy of one
 // file in its place (go build -overlay). A mutant that does not compile, or that
-// no test catches, is a failure; so is a suite that fails without one.
+// no test catches, is a failure; so is a suite that fails without one, and one that
+// hangs where the list does not say that this is the mutant's sign.
 package main
 
 import (
@@ -82,10 +83,11 @@ func run(chosen []mutant, within time.Duration, trust bool) error {
 		}
 	}
 	fmt.Printf("%d suites pass without a mutant (%.0f s)\n", len(packages), time.Since(began).Seconds())
-	survivors := 0
+	survivors, hung := 0, 0
 	for _, m := range chosen {
 		at := time.Now()
 		by, err := m.try(dir, within)
+		hangs, expected := strings.Contains(by, " "+hangsIn), slices.Contains(hanging, m.name)
 		switch {
 		case err != nil:
 			survivors++
@@ -93,12 +95,18 @@ func run(chosen []mutant, within time.Duration, trust bool) error {
 		case by == "":
 			survivors++
 			by = "SURVIVES " + strings.Join(m.packages, " ")
+		case hangs && !expected: // no test has said anything; it may have been slow
+			hung++
+			by = "HANGS, and is not listed so: " + by
+		case expected && !hangs:
+			hung++
+			by = "is to hang: " + by
 		}
 		fmt.Printf("%-48s %-64s %5.1f s\n", m.name, by, time.Since(at).Seconds())
 	}
-	fmt.Printf("%d mutants, %d not caught, %.0f s\n", len(chosen), survivors, time.Since(began).Seconds())
-	if survivors > 0 {
-		return fmt.Errorf("%d of %d mutants are not caught: a test is missing", survivors, len(chosen))
+	fmt.Printf("%d mutants, %d not caught, %d whose tests do not end as listed, %.0f s\n", len(chosen), survivors, hung, time.Since(began).Seconds())
+	if survivors+hung > 0 {
+		return fmt.Errorf("of %d mutants %d are not caught: a test is missing; of %d the tests hang, or end, other than the list says", len(chosen), survivors, hung)
 	}
 	return nil
 }
@@ -198,6 +206,9 @@ var (
 	running = regexp.MustCompile(`(?m)^=== RUN\s+(\S+)`)
 )
 
+// hangsIn begins what is said of a test that was running when the time was over.
+const hangsIn = "hangs in "
+
 // suite builds a package's tests and runs them until one fails, those that first
 // matches before all; "": all pass.
 func suite(dir, overlay, pkg, first string, within time.Duration) (caught, out string, err error) {
@@ -252,7 +263,7 @@ func tests(binary, pkg string, args []string, within time.Duration) (caught, out
 	}
 	how := "panic in "
 	if strings.Contains(out, "panic: test timed out") {
-		how = "hangs in "
+		how = hangsIn
 	}
 	if m := running.FindAllStringSubmatch(out, -1); m != nil {
 		return how + m[len(m)-1][1], out, nil
