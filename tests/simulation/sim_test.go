@@ -104,7 +104,7 @@ func TestHistories(t *testing.T) {
 		}
 	}
 	for _, f := range rarely {
-		if n >= 3000 && seen[f.name] == 0 {
+		if n >= 10_000 && seen[f.name] == 0 {
 			t.Errorf("in no history: %s", f.name)
 		}
 	}
