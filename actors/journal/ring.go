@@ -31,6 +31,8 @@ var (
 	// ErrSpace: the disk is nearly full; nothing was written. What was taken on
 	// before is still written; try again when there is room.
 	ErrSpace = errors.New("journal: the disk is nearly full")
+	// ErrScarce, beside ErrSpace: there is room only for finishing what was taken on.
+	ErrScarce = errors.New("journal: the disk is all but full")
 	// ErrNoLease: this node has no running lease, so that it may own nothing.
 	ErrNoLease = errors.New("journal: this node has no running lease")
 	// ErrFailed: the disk failed; nothing further will be written.

@@ -28,7 +28,7 @@ type InletConfig struct {
 	// SpillMessages is how many messages may wait behind the up ring, and
 	// SpillEvents how many status events for the hub; then the SMSC keeps the rest.
 	SpillMessages, SpillEvents int
-	Space                      func() error  // an error while the disk is nearly full; the same then; nil: it never is
+	Space                      func() error  // an error while the disk is nearly full; the same then, and of receipts while it is journal.ErrScarce; nil: it never is
 	AssembleWithin             time.Duration // then a text goes on without its missing parts (24 h)
 	// MaxTexts is how many texts may be in the making; beyond it the oldest goes on
 	// as it is. Of the last so many that became whole the inlet knows for 10 minutes
@@ -362,7 +362,7 @@ func (n *inlet) onReported(m reported) {
 	case !m.receipt.State.Final():
 		n.cfg.Metrics.Receipt("passing")
 		n.root.Send(m.session, taken{m.round, m.ref, true})
-	case n.cfg.Journal.EventsKept() >= n.cfg.SpillEvents:
+	case n.cfg.Journal.EventsKept() >= n.cfg.SpillEvents, errors.Is(n.cfg.Space(), journal.ErrScarce):
 		n.cfg.Metrics.Refused("receipt")
 		n.root.Send(m.session, taken{m.round, m.ref, false})
 	default:

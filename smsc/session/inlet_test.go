@@ -270,16 +270,50 @@ func TestSpillBoundLeavesTheRestToTheSMSC(t *testing.T) {
 	})
 }
 
+// A long cut of the link with many receipts does not fill the disk to the last octet:
+// what was taken on needs room to be finished.
+func TestDiskNearlyFullLeavesTheRestToTheSMSC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var space error
+		e := newEdge(t, options{inlet: func(c *InletConfig) { c.Space = func() error { return space } }})
+		for _, c := range []struct {
+			space             error
+			messages, reports bool
+		}{
+			{nil, true, true},
+			{journal.ErrSpace, false, true},
+			{fmt.Errorf("%w: %w", journal.ErrSpace, journal.ErrScarce), false, false},
+			{nil, true, true},
+		} {
+			space = c.space
+			if a := e.deliver(pieces(t, "+639170000001", "hello", 0)[0]); a.OK != c.messages || !a.OK && !a.Temporary {
+				t.Errorf("%v: a message is answered with %+v", c.space, a)
+			}
+			if a := e.reported("unheard of"); a.OK != c.reports || !a.OK && !a.Temporary {
+				t.Errorf("%v: a receipt is answered with %+v", c.space, a)
+			}
+		}
+		if n, m := e.counts.get("refused message"), e.counts.get("refused receipt"); n != 2 || m != 1 {
+			t.Errorf("%d messages and %d receipts are counted as refused", n, m)
+		}
+	})
+}
+
 // report sends a receipt: delivered.
 func (e *edge) report(smscID string) {
+	e.t.Helper()
+	if a := e.reported(smscID); !a.OK {
+		e.t.Fatalf("the edge answered a receipt with %+v", a)
+	}
+}
+
+func (e *edge) reported(smscID string) smsc.DeliverAnswered {
 	e.t.Helper()
 	e.smsc.one().handle(smsc.ServerReport{
 		Ref: 2, Receipt: smsc.Receipt{ID: smscID, State: smsc.ReceiptDelivered}, Submitted: time.Now(), Done: time.Now(),
 		Part: smsc.Part{From: smsc.ParseAddress("63917000"), To: smsc.ParseAddress("+639170000001"), Class: -1},
 	})
-	if a := e.smsc.answeredDeliver(); !a.OK {
-		e.t.Fatalf("the edge answered a receipt with %+v", a)
-	}
+	return e.smsc.answeredDeliver()
 }
 
 func TestReceipts(t *testing.T) {

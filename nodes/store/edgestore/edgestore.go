@@ -191,12 +191,17 @@ func (s *Store) makeInstance() ([]byte, error) {
 func (s *Store) Close() error { return s.db.Close() }
 
 // Space returns journal.ErrSpace, with the figures, while the disk is nearly full:
-// the SMSC keeps its messages then, and the hub its.
+// the SMSC keeps its messages then, and the hub its. With journal.ErrScarce the SMSC
+// keeps its receipts, too.
 func (s *Store) Space() error {
-	if err := s.db.Space(); err != nil {
+	switch err := s.db.Space(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, kv.ErrScarce):
+		return fmt.Errorf("%w: %w: %w", journal.ErrSpace, journal.ErrScarce, err)
+	default:
 		return fmt.Errorf("%w: %w", journal.ErrSpace, err)
 	}
-	return nil
 }
 
 // Stats counts commits and the fsyncs they took.

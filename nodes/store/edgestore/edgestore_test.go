@@ -206,3 +206,21 @@ func TestTasksAndTheirNumbersSurvive(t *testing.T) {
 		t.Error("still deferred")
 	}
 }
+
+type roomy struct {
+	vfs.FS
+	free uint64
+}
+
+func (r roomy) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{TotalBytes: 1 << 40, AvailBytes: r.free}, nil
+}
+
+func TestSpaceIsScarceBelowHalfOfTheReserve(t *testing.T) {
+	for free, want := range map[uint64][2]bool{256 << 20: {}, 255 << 20: {true, false}, 128 << 20: {true, false}, 127 << 20: {true, true}} {
+		err := open(t, roomy{vfs.NewMem(), free}).Space()
+		if got := [2]bool{errors.Is(err, journal.ErrSpace), errors.Is(err, journal.ErrScarce)}; got != want {
+			t.Errorf("%d MB free: %v, full and scarce are %v, want %v", free>>20, err, got, want)
+		}
+	}
+}

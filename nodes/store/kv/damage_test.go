@@ -256,6 +256,14 @@ func TestSpaceHasAReserve(t *testing.T) {
 	if err := db.Space(); !errors.Is(err, ErrSpace) || !strings.Contains(err.Error(), "data has 255 MB free, the reserve is 256 MB: make room") {
 		t.Errorf("255 MB free: %v", err)
 	}
+	if err := db.Space(); errors.Is(err, ErrScarce) {
+		t.Errorf("255 MB free: %v", err)
+	}
+	d.free = 127 << 20
+	later()
+	if err := db.Space(); !errors.Is(err, ErrSpace) || !errors.Is(err, ErrScarce) {
+		t.Errorf("127 MB free: %v", err)
+	}
 	if err := put(db, "what was taken on", "is finished"); err != nil {
 		t.Error(err)
 	}

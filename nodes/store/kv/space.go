@@ -11,6 +11,10 @@ import (
 // work: they are for finishing what was taken on. Nothing new should be.
 var ErrSpace = errors.New("kv: the disk is nearly full")
 
+// ErrScarce means, beside ErrSpace, that less than half of the reserve is free: nothing
+// should be taken on either that is small and finishes something.
+var ErrScarce = errors.New("less than half of the reserve is left")
+
 const (
 	mostReserve  = 256 << 20 // of the default, which is a twentieth of the file system
 	lookAtSpace  = 500 * time.Millisecond
@@ -62,5 +66,8 @@ func (d *DB) Space() error {
 		d.log.Error("the disk is nearly full: nothing new is taken on until there is room")
 	}
 	s.full = fmt.Errorf("%w: %s has %d MB free, the reserve is %d MB: make room", ErrSpace, d.opts.Dir, usage.AvailBytes>>20, reserve>>20)
+	if usage.AvailBytes < reserve/2 {
+		s.full = fmt.Errorf("%w; %w", s.full, ErrScarce)
+	}
 	return s.full
 }
