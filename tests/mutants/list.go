@@ -217,7 +217,7 @@ var mutants = []mutant{
 	},
 	{
 		"assembly without dedup", "smsc/session/assembly.go",
-		"case place == text.Duplicate, place == text.Clash && again:", "case place == text.Clash && again:", in(session), "TestReassembly|TestText",
+		"case place == text.Duplicate:\n\t\t\treturn f\n\t\tcase", "case", in(session), "TestReassembly|TestText",
 	},
 	{
 		"a part that comes again begins a text anew", "smsc/session/assembly.go",
