@@ -139,6 +139,10 @@ var mutants = []mutant{
 		"\tif i < 0 {\n\t\treturn // of an earlier session\n", "\tif i < 0 {\n\t\ti = 0 // of an earlier session\n", in(links), "TestFramesOfAStranger",
 	},
 	{
+		"an edge joins anew while the hub still stores", "actors/link/rejoin.go",
+		"s.looks < 2 || is.Storing", "s.looks < 2", in("./tests/torture"), "TestEdgeReplacedWhileTheHubLacksRoom",
+	},
+	{
 		"nothing resent for a dead stripe", "actors/link/stripes.go",
 		"\t\tlost = append(lost, f.held)\n", "\t\t_ = f\n", in(links), "TestDeadStripe|TestStripes",
 	},
@@ -188,6 +192,14 @@ var mutants = []mutant{
 		"submit before its intent is durable", "smsc/session/outlet.go",
 		"o.cfg.Journal.Record(t.step, func(err error) { o.root.Send(o.self, recorded{o, t, err}) })",
 		"o.cfg.Journal.Record(t.step, func(error) {})\n\to.root.Send(o.self, recorded{o, t, nil})", in(session), "TestReceipts|TestI15",
+	},
+	{
+		"a retry waits as long as the clock was ahead", "smsc/session/outlet.go",
+		"o.plan.hold(j, now.Add(min(", "o.plan.hold(j, now.Add(max(", in(session), "TestRetryAfter",
+	},
+	{
+		"what rings write is refused while much waits", "nodes/store/kv/kv.go",
+		"v.exempt = true", "v.exempt = false", in(kv, hubstore, edgestore), "TestExempt|TestOverload",
 	},
 	{
 		"a doubt after a restart is not recorded", "smsc/session/outlet.go",
