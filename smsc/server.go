@@ -34,7 +34,7 @@ type ServerMachine interface {
 // what it lacks.
 type ServerConfig struct {
 	Window            int           // delivers and reports that may be unanswered; 1: stop and wait
-	ResponseTimeout   time.Duration // of a deliver or report; then it is answered as Temporary (CIMD2: the session stays)
+	ResponseTimeout   time.Duration // of a deliver or report; then it is answered as Temporary (CIMD2: the session stays). 0: 30 s
 	InactivityTimeout time.Duration // silence of the ESME after which the session is closed, at most half as much later; 0: never
 	LoginTimeout      time.Duration // from Connected to the login; 0: unlimited
 	SystemID          string        // SMPP: the name given in bind responses

@@ -847,7 +847,7 @@ func TestServerCannotWrite(t *testing.T) {
 	}
 	s.step(smsc.ServerReport{Ref: 4, Part: hello("x"), Receipt: smsc.Receipt{ID: "1/" + at}}, "deliver 4 ok=false temporary=false") // no time of discharge
 	s.step(smsc.ServerDeliver{Ref: 5, Deliver: smsc.Deliver{Part: hello("x"), At: at}},
-		"> 20:000·021:+358407654321·023:12345·060:261122201500·033:x") // no number was lost
+		"> 20:000·021:+358407654321·023:12345·060:261122201500·033:x", "set response 000 30s") // no number was lost
 }
 
 func TestServerDelivers(t *testing.T) {
@@ -872,6 +872,15 @@ func TestServerDelivers(t *testing.T) {
 	s.in("70:004·900:730", "stop response 004", "deliver 4 ok=false temporary=false")
 	s.step(smsc.ServerDeliver{Ref: 5, Deliver: d}, "> 20:006·021:12345·023:+358407654321·060:261122201500·033:STOP", "set response 006 1s")
 	s.step(smsc.Disconnected{}, "deliver 5 ok=false temporary=true")
+}
+
+// A logout does not wait for an open deliver for ever.
+func TestServerLogsOutUnanswered(t *testing.T) {
+	s := boundServer(t, smsc.ServerConfig{})
+	d := smsc.Deliver{Part: smsc.Part{From: to, To: from, Class: -1, Data: []byte("STOP")}, At: "261122201500"}
+	s.step(smsc.ServerDeliver{Ref: 1, Deliver: d}, "> 20:000·021:12345·023:+358407654321·060:261122201500·033:STOP", "set response 000 30s")
+	s.step(smsc.Logout{}, "set logout 30s")
+	s.due("logout", "deliver 1 ok=false temporary=true", "close 0 <nil>")
 }
 
 // Where the ESME is silent the SMSC asks whether it is there.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ringway-im/ringway/smsc"
 )
@@ -41,8 +42,11 @@ type server struct {
 	leave      bool // Logout was asked for
 }
 
-// NewServer makes the SMSC's machine.
+// NewServer makes the SMSC's machine. ResponseTimeout is 30 s when 0.
 func NewServer(cfg smsc.ServerConfig) smsc.ServerMachine {
+	if cfg.ResponseTimeout <= 0 {
+		cfg.ResponseTimeout = 30 * time.Second
+	}
 	cfg.Window = min(max(cfg.Window, 1), maxWindow)
 	if cfg.SubmitWindow < 1 || cfg.SubmitWindow > maxWindow {
 		cfg.SubmitWindow = maxWindow
