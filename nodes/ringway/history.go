@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ringway-im/ringway/nodes/config"
@@ -35,6 +36,9 @@ func (c *historyCmd) Run(to streams) error {
 		}
 	}
 	v := checker.Verdict()
+	if v.Records == 0 {
+		return &config.Error{File: strings.Join(c.Files, " "), Key: "records", Problem: "no records", Remedy: "give files of history records: nothing says whether a promise was kept"}
+	}
 	out := json.NewEncoder(to.out)
 	out.SetIndent("", "  ")
 	if err := out.Encode(v); err != nil {

@@ -21,6 +21,7 @@ func TestCheckHistory(t *testing.T) {
 		"kept":      {[]string{accepted, taken + end}, exitOK, `"ok": true`},
 		"lost":      {[]string{accepted + end}, exitFailed, `"rule": "lost"`},
 		"unfounded": {[]string{accepted, failed + end}, exitFailed, `"rule": "unfounded"`},
+		"empty":     {[]string{"", ""}, exitConfig, "no records"},
 		"malformed": {[]string{`{"kind":"accepted"}`}, exitConfig, "names no observer"},
 	} {
 		var out, err bytes.Buffer

@@ -20,14 +20,14 @@ import (
 
 // hubGroup is what stands under ringway hub; without a word it runs one.
 type hubGroup struct {
-	Run     hubCmd        `cmd:"" default:"withargs" help:"Run a hub."`
+	Run     hubCmd        `cmd:"" default:"withargs" help:"Run a hub (the default)."`
 	Backup  hubBackupCmd  `cmd:"" help:"Copy the store of the hub that runs into a new folder of its machine."`
 	Restore hubRestoreCmd `cmd:"" help:"Put a backup where this hub's store is to be. The hub must not run."`
 }
 
 // edgeGroup is what stands under ringway edge; without a word it runs one.
 type edgeGroup struct {
-	Run     edgeCmd        `cmd:"" default:"withargs" help:"Run the edge beside an SMSC."`
+	Run     edgeCmd        `cmd:"" default:"withargs" help:"Run the edge beside an SMSC (the default)."`
 	Replace edgeReplaceCmd `cmd:"" help:"At the hub: an edge's data is lost; take the next one that comes under its id, and send it all that was not final."`
 	Backup  edgeBackupCmd  `cmd:"" help:"Copy the journal of the edge that runs into a new folder of its machine."`
 	Restore edgeRestoreCmd `cmd:"" help:"Put a backup where this edge's journal is to be. The edge must not run."`

@@ -40,7 +40,7 @@ func TestSMSCRefuses(t *testing.T) {
 		{"--faults {\"boom\":1}", exitConfig, "--faults: simulator: field \"boom\" is unknown"},
 		{"--faults {\"close_rate\":7}", exitConfig, "close_rate is 7"},
 		{"--receipts {\"form\":\"verse\"}", exitConfig, "--receipts: simulator: form is \"verse\""},
-		{"--cimd2 " + taken.Addr().String(), exitFailed, "simulator: cimd2 on 127.0.0.1"},
+		{"--cimd2 " + taken.Addr().String(), exitFailed, "address already in use; choose a free address"},
 	}
 	for _, tt := range tests {
 		var out, errs bytes.Buffer

@@ -191,7 +191,7 @@ func New(cfg Config) (*Simulator, error) {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			_ = s.Close()
-			return nil, fmt.Errorf("simulator: %s on %s: %w", name, address, err)
+			return nil, fmt.Errorf("simulator: %s on %s: %w; choose a free address", name, address, err)
 		}
 		if cfg.TLS != nil && name != "http" {
 			l = tls.NewListener(l, cfg.TLS)
