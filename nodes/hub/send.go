@@ -235,10 +235,11 @@ func (h *Hub) refusal(r journal.Submission, err error) error {
 	case errors.Is(err, journal.ErrSpace):
 		return &Refusal{Code: CodeDiskFull, Detail: "the hub's disk is nearly full: try again later", Retry: queueRetryAfter, Err: err}
 	case errors.Is(err, journal.ErrFull):
-		return &Refusal{
-			Code: CodeQueueFull, Retry: queueRetryAfter, Err: err,
-			Detail: fmt.Sprintf("%d messages wait for edge %s: try again later", r.QueueLimit, r.Edge),
+		detail := "too many writes wait for the hub's disk: try again later"
+		if r.Edge != "" {
+			detail = fmt.Sprintf("too many messages wait for edge %s (%d at most), or too many writes for the hub's disk: try again later", r.Edge, r.QueueLimit)
 		}
+		return &Refusal{Code: CodeQueueFull, Detail: detail, Retry: queueRetryAfter, Err: err}
 	}
 	if !errors.Is(err, ErrAway) { // of which the store tells once
 		h.log.Error("accepting a message", zap.String("from", r.From), zap.Error(err))
