@@ -156,6 +156,34 @@ func TestAway(t *testing.T) {
 	bob.reaches(ref, "delivered", 10*time.Second) // she has taken it
 }
 
+// A text to a handset that is off waits at the SMSC.
+func TestHandsetIsSwitchedOff(t *testing.T) {
+	s := start(t, demo.RigConfig{Protocol: "cimd2", RTT: 20 * time.Millisecond, Receipts: true})
+	ann := newPerson(s.hub, "ann").online()
+	number := demo.Prefix + "0000001"
+	handset, err := s.SMSC.Handset(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handset.SetOn(false)
+	ref := ann.send(number, "are you there?")
+	ann.id(ref)
+	eventually(t, 10*time.Second, func() string {
+		if r := ann.record(ref); r.State != "processed" {
+			return "it is " + r.State
+		}
+		return ""
+	})
+	if got := handset.Messages(0); len(got) != 0 {
+		t.Errorf("it is off and has received %v", got)
+	}
+	handset.SetOn(true)
+	ann.reaches(ref, "delivered", 10*time.Second)
+	if got := handset.Messages(0); len(got) != 1 {
+		t.Errorf("it has received %v", got)
+	}
+}
+
 // Whom a handset's text is for: the only person of its conversation, the one
 // whose number it answers, the one it names; else it is asked.
 func TestAddressing(t *testing.T) {
