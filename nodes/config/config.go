@@ -235,8 +235,8 @@ type Spill struct {
 
 // Retry is for messages whose recipient the SMSC refuses for now.
 type Retry struct {
-	First    time.Duration `yaml:"first" default:"5s" range:"10ms..24h"`   // doubled with each attempt
-	Max      time.Duration `yaml:"max" default:"10m" range:"10ms..24h"`    // between two attempts
-	Attempts int           `yaml:"attempts" range:"0..1000000"`            // refusals in a row after which it has failed; 0: only its validity counts
+	First    time.Duration `yaml:"first" default:"5s" range:"10ms..24h"`        // doubled with each attempt
+	Max      time.Duration `yaml:"max" default:"10m" range:"10ms..24h"`         // between two attempts
+	Attempts int           `yaml:"attempts" range:"0..1000000"`                 // refusals in a row after which it has failed; 0: only its validity counts
 	Messages int           `yaml:"messages" default:"100000" range:"1..100000"` // that may wait; at most journal.MaxDeferred
 }

@@ -247,8 +247,12 @@ func (m *mending) queue() {
 	})
 }
 
-// events puts one that says nothing where one is missing: the hub takes them without gaps.
+// events puts one that says nothing where one is missing: the hub takes them without
+// gaps. A journal that begins anew has them from 1 on.
 func (m *mending) events() {
+	number := func(event []byte, n uint64) []byte { // the last one counts, see putEvents
+		return protowire.AppendVarint(protowire.AppendTag(event, 1, protowire.VarintType), n)
+	}
 	next := m.number("trimmed") + 1
 	m.each('e', func(key, value []byte) {
 		n := binary.BigEndian.Uint64(key[1:])
@@ -256,12 +260,18 @@ func (m *mending) events() {
 			m.give(key, err)
 			return
 		}
+		if m.anew && n > next {
+			m.set(numbered('e', next), number(bytes.Clone(value), next))
+			m.drop(key)
+			next++
+			return
+		}
 		if n < next { // trimmed
 			m.drop(key)
 			return
 		}
 		for ; next < n; next++ {
-			m.set(numbered('e', next), protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), next))
+			m.set(numbered('e', next), number(nil, next))
 		}
 		next++
 	})
