@@ -323,6 +323,18 @@ var mutants = []mutant{
 		"\t\tfor n := range taken {\n\t\t\ttx.Delete(numbered('q', s.head+1+n))\n\t\t}\n", "", in(edgestore), "TestI10",
 	},
 	{
+		"a repaired queue keeps its holes", "nodes/store/edgestore/repair.go",
+		"last-first+1 == count", "last-first+1 >= count", in(edgestore), "TestRepair",
+	},
+	{
+		"a repaired status log keeps its holes", "nodes/store/edgestore/repair.go",
+		"\t\t\tm.set(numbered('e', next), number(nil, next))\n", "", in(edgestore), "TestRepair",
+	},
+	{
+		"a repaired journal is not marked as restored", "nodes/store/edgestore/repair.go",
+		"errors.Join(s.MarkRestored(), s.Close())", "s.Close()", in(edgestore), "TestRepair",
+	},
+	{
 		"forgotten before Released", "nodes/store/edgestore/rings.go",
 		"\tb.Set(meta(\"released\"), be64(released))\n", "\tb.Set(meta(\"released\"), be64(released+1))\n", in(edgestore), "TestDownMirror",
 	},
