@@ -127,6 +127,47 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// Records that are missing amid others leave no gap that those stumble over.
+func TestRepairClosesGaps(t *testing.T) {
+	fsys := vfs.NewMem()
+	up := worked(t, fsys, "edge")
+	opts := kv.Options{Dir: "edge", FS: fsys, Node: "edge/manila-1"}
+	db, err := kv.Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(i int) []byte { return fmt.Appendf(nil, "dn-%013d", i) }
+	var b kv.Batch
+	for _, key := range [][]byte{
+		numbered('q', 100), numbered('q', 101), numbered('q', 200), numbered('u', 40),
+		numbered('e', 1), numbered('e', 5), numbered('e', 6),
+		named('t', id(1)), named('k', id(5)), numbered('d', 3), numbered('d', 2),
+	} {
+		if _, found, err := db.Get(key); err != nil || !found {
+			t.Fatalf("%q: %v, %v", key, found, err)
+		}
+		b.Delete(key)
+	}
+	if err := errors.Join(db.Wait(func(done func(error)) { db.Commit(&b, done) }), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	anywhere := []kv.Loss{{File: "test"}}
+	anew, _, err := mend(opts, anywhere)
+	if err != nil || anew {
+		t.Fatal(anew, err)
+	}
+	s, err := Open(Options{KV: opts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.MarkRestored(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if kept := goesOn(t, fsys, "edge", up, Repaired{Lost: anywhere}); kept != len(up)-4 {
+		t.Errorf("%d of %d texts are there; want all but four", kept, len(up))
+	}
+}
+
 // damage flips n bits of a file.
 func damage(t *testing.T, fsys vfs.FS, path string, n int, random *rand.Rand) {
 	t.Helper()
