@@ -263,6 +263,7 @@ type Hello struct {
 	Stripe        uint32                 `protobuf:"varint,11,opt,name=stripe,proto3" json:"stripe,omitempty"`                                    // the one that carries this
 	Restored      bool                   `protobuf:"varint,12,opt,name=restored,proto3" json:"restored,omitempty"`                                // the journal is from a backup: Rejoin is wanted
 	EventsTrimmed uint64                 `protobuf:"varint,13,opt,name=events_trimmed,json=eventsTrimmed,proto3" json:"events_trimmed,omitempty"` // status events up to there are forgotten
+	Number        uint64                 `protobuf:"varint,14,opt,name=number,proto3" json:"number,omitempty"`                                    // of this journal's Hellos, ascending over starts; 0: not numbered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +385,13 @@ func (x *Hello) GetRestored() bool {
 func (x *Hello) GetEventsTrimmed() uint64 {
 	if x != nil {
 		return x.EventsTrimmed
+	}
+	return 0
+}
+
+func (x *Hello) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
 	}
 	return 0
 }
@@ -590,9 +598,10 @@ func (x *Join) GetStripe() uint32 {
 // Refused (hub to edge): why no Welcome follows; the hub then closes.
 type Refused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`     // wrong_version, unknown_edge, other_instance, older_session, rejoin, protocol
-	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`     // says what to do
-	Rejoin        *Rejoin                `protobuf:"bytes,3,opt,name=rejoin,proto3" json:"rejoin,omitempty"` // with code rejoin
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`      // wrong_version, unknown_edge, other_instance, older_hello, rejoin, protocol
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`      // says what to do
+	Rejoin        *Rejoin                `protobuf:"bytes,3,opt,name=rejoin,proto3" json:"rejoin,omitempty"`  // with code rejoin
+	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"` // with code older_hello: the highest that came; the edge goes on above it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -646,6 +655,13 @@ func (x *Refused) GetRejoin() *Rejoin {
 		return x.Rejoin
 	}
 	return nil
+}
+
+func (x *Refused) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 // Rejoin (hub to edge): the edge's journal does not go on where the hub's does,
@@ -1391,7 +1407,7 @@ const file_messages_link_proto_rawDesc = "" +
 	"\x0eevents_applied\x18\x0e \x01(\x04R\reventsApplied\x123\n" +
 	"\theartbeat\x18\x0f \x01(\v2\x15.ringway.v1.HeartbeatR\theartbeat\x12'\n" +
 	"\x05moved\x18\x10 \x01(\v2\x11.ringway.v1.MovedR\x05moved\x12-\n" +
-	"\aprepare\x18\x11 \x01(\v2\x13.ringway.v1.PrepareR\aprepare\"\x8a\x03\n" +
+	"\aprepare\x18\x11 \x01(\v2\x13.ringway.v1.PrepareR\aprepare\"\xa2\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x18\n" +
@@ -1407,7 +1423,8 @@ const file_messages_link_proto_rawDesc = "" +
 	"eventsLast\x12\x16\n" +
 	"\x06stripe\x18\v \x01(\rR\x06stripe\x12\x1a\n" +
 	"\brestored\x18\f \x01(\bR\brestored\x12%\n" +
-	"\x0eevents_trimmed\x18\r \x01(\x04R\reventsTrimmed\"\xca\x01\n" +
+	"\x0eevents_trimmed\x18\r \x01(\x04R\reventsTrimmed\x12\x16\n" +
+	"\x06number\x18\x0e \x01(\x04R\x06number\"\xca\x01\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\tR\x03hub\x12$\n" +
@@ -1421,11 +1438,12 @@ const file_messages_link_proto_rawDesc = "" +
 	"\x04Join\x12\x12\n" +
 	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x16\n" +
-	"\x06stripe\x18\x03 \x01(\rR\x06stripe\"]\n" +
+	"\x06stripe\x18\x03 \x01(\rR\x06stripe\"u\n" +
 	"\aRefused\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12*\n" +
-	"\x06rejoin\x18\x03 \x01(\v2\x12.ringway.v1.RejoinR\x06rejoin\"\x8a\x01\n" +
+	"\x06rejoin\x18\x03 \x01(\v2\x12.ringway.v1.RejoinR\x06rejoin\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\"\x8a\x01\n" +
 	"\x06Rejoin\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x19\n" +
 	"\bup_above\x18\x02 \x01(\x04R\aupAbove\x12!\n" +

@@ -19,6 +19,11 @@ type Edge interface {
 	EpochOwner() []byte
 	// SetHighestEpoch is ErrFenced when a higher one is durable already.
 	SetHighestEpoch(epoch uint64, owner []byte, done func(error))
+	// NextHello numbers what the edge says to hubs first: from 1, ascending also over
+	// starts, as long as the journal is not restored or replaced.
+	NextHello() uint64
+	// HellosAbove has them go on above n. Nobody waits for it.
+	HellosAbove(n uint64)
 
 	Down() Mirror // results are recorded by Record
 	Up() Origin   // messages are queued by Receive

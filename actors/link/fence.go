@@ -2,7 +2,6 @@ package link
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/ringway-im/ringway/messages"
@@ -112,20 +111,17 @@ func CheckOwner(epoch uint64, owner, stored []byte) (store bool, err error) {
 
 const maxOwner = 64 // octets
 
-// SessionID names the n-th link session of an edge's process: 16 octets, the first 8 of
-// them the process's own.
-func SessionID(process []byte, n uint64) []byte {
-	id := make([]byte, 16)
-	copy(id[:8], process)
-	binary.BigEndian.PutUint64(id[8:], n)
-	return id
-}
-
-// OlderSession is the hub's: a Hello that was long on its way must not end the session
-// that the same process of the edge has begun since. Where the processes differ nobody
-// can tell, and the Hello that comes last counts.
-func OlderSession(id, latest []byte) bool {
-	return len(id) == 16 && len(latest) == 16 && bytes.Equal(id[:8], latest[:8]) && bytes.Compare(id[8:], latest[8:]) < 0
+// OlderHello is the hub's: a Hello that was long on its way, of a process perhaps that
+// lives no more, neither ends the session that the edge has begun since nor takes the
+// rings back to where they stood. Whose is not numbered counts when it comes. nil: go on.
+//
+// An edge that lives and is refused so (its journal is older than the one it had) goes on
+// above the number that it is told.
+func OlderHello(h, latest *messages.Hello) *messages.Refused {
+	if h.Number == 0 || h.Number >= latest.GetNumber() || latest.GetNumber() > maxNumber || !bytes.Equal(h.Instance, latest.Instance) {
+		return nil
+	}
+	return &messages.Refused{Code: "older_hello", Number: latest.Number, Text: fmt.Sprintf("hello %d of this edge came behind its hello %d: it connects again", h.Number, latest.Number)}
 }
 
 // CheckHello is the hub's, which holds the rings under epoch; nil: go on.
@@ -135,7 +131,7 @@ func CheckHello(h *messages.Hello, epoch uint64) *messages.Refused {
 		return &messages.Refused{Code: "wrong_version", Text: fmt.Sprintf("the edge speaks version %d of the link, this hub %d: bring both to the same release", h.Version, Version)}
 	case h.HighestEpoch > epoch:
 		return &messages.Refused{Code: "older_epoch", Text: fmt.Sprintf("the edge has seen epoch %d, this hub holds its rings under %d only: another hub, or this one before it lost its data, owned them later; run that hub with its data, or start this edge with a new id, certificate and data_dir", h.HighestEpoch, epoch)}
-	case len(h.Session) != 16 || len(h.Instance) == 0 || len(h.Instance) > 64 || h.Down == nil || h.Up == nil:
+	case h.Number > maxNumber, len(h.Session) != 16 || len(h.Instance) == 0 || len(h.Instance) > 64 || h.Down == nil || h.Up == nil:
 		return &messages.Refused{Code: "protocol", Text: "malformed hello"}
 	}
 	return nil

@@ -349,6 +349,7 @@ func (d *wireDialer) open(root *actor.RootContext, edge *actor.PID, m *messages.
 // edgeMemory is the rest of the edge's journal.
 type edgeMemory struct {
 	epoch  uint64
+	hellos uint64
 	owner  []byte
 	events []*messages.Event
 	mu     sync.Mutex
@@ -363,7 +364,9 @@ func (e *edgeMemory) SetHighestEpoch(n uint64, owner []byte, done func(error)) {
 	e.epoch, e.owner = n, owner
 	later(func() { done(nil) })
 }
-func (e *edgeMemory) LastEvent() uint64 { return uint64(len(e.events)) }
+func (e *edgeMemory) NextHello() uint64    { e.hellos++; return e.hellos }
+func (e *edgeMemory) HellosAbove(n uint64) { e.hellos = max(e.hellos, n) }
+func (e *edgeMemory) LastEvent() uint64    { return uint64(len(e.events)) }
 func (e *edgeMemory) EventsAfter(n uint64, max int) ([]*messages.Event, error) {
 	return e.events[n:min(len(e.events), int(n)+max)], nil
 }

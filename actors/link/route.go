@@ -139,7 +139,7 @@ func (r *route) failed(hub string, err error, late bool, now time.Time) pause {
 	answered := errors.As(err, &redirect) || errors.As(err, &refused)
 	r.note(hub, late && !answered, now)
 	r.answered = r.answered || answered
-	notOwner := false
+	soon := false
 	switch {
 	case redirect != nil:
 		if r.redirects < maxRedirects {
@@ -148,8 +148,8 @@ func (r *route) failed(hub string, err error, late bool, now time.Time) pause {
 			return notAtAll
 		}
 	case refused != nil:
-		notOwner = refused.Code == "not_owner"
-		if !notOwner && refused.Code != "storage" { // that may come back by itself
+		soon = refused.Code == "not_owner" || refused.Code == "older_hello"
+		if !soon && refused.Code != "storage" { // that may come back by itself
 			r.refused++
 		}
 	}
@@ -162,7 +162,7 @@ func (r *route) failed(hub string, err error, late bool, now time.Time) pause {
 		r.rounds++
 		r.next, r.tried, r.refused, r.redirects, r.heard, r.answered = 0, 0, 0, 0, r.answered, false
 	}
-	if notOwner {
+	if soon {
 		return shortly
 	}
 	return pause

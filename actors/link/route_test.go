@@ -100,6 +100,7 @@ func TestRoutePauses(t *testing.T) {
 		"one is only down":             {[]error{refused("unknown_edge"), errDown}, []pause{notAtAll, longer}},
 		"the owner is being changed":   {[]error{refused("not_owner"), refused("not_owner")}, []pause{shortly, shortly}},
 		"one does not know this edge":  {[]error{refused("unknown_edge"), refused("not_owner")}, []pause{notAtAll, shortly}},
+		"its hello was overtaken":      {[]error{refused("older_hello"), refused("older_hello")}, []pause{shortly, shortly}},
 		"the store is away":            {[]error{refused("storage"), refused("storage")}, []pause{notAtAll, longer}},
 		"a rejoin without taking over": {[]error{&RejoinError{}, &RejoinError{}}, []pause{notAtAll, longer}},
 	} {

@@ -58,7 +58,7 @@ func NewSession(cfg SessionConfig) *actor.Props {
 	}
 	owner := randomID() // of the rings, not of a run of this actor
 	return actor.PropsFromProducer(func() actor.Actor {
-		return &session{cfg: cfg, began: time.Now(), owner: owner, process: randomID()[:8]}
+		return &session{cfg: cfg, began: time.Now(), owner: owner}
 	})
 }
 
@@ -80,8 +80,6 @@ type session struct {
 	sync       *actor.PID // the synchronisation actor, while there is one
 	epoch      uint64
 	id         []byte // of this link session
-	process    []byte // edge: 8 octets of its own, of all its session ids
-	latest     []byte // hub: id in the last Hello
 	instance   []byte // hub: of the edge's journal
 	try        uint64 // of this round of dialling
 	hub        string // that it dialled
@@ -94,6 +92,7 @@ type session struct {
 	early      []*messages.FrameIn // before Welcome was taken
 	earlyBytes int
 	hello      *messages.StripeUp // hub: the Hello to be answered
+	latest     *messages.Hello    // hub: instance and number of the last that was not overtaken
 	joins      []*messages.StripeUp
 	first      int  // edge: the stripe that carries Hello; -1: none is up
 	asked      bool // edge: Welcome has come
@@ -250,7 +249,7 @@ func (s *session) syncing(ctx actor.Context) {
 
 func (s *session) onConnect(ctx actor.Context, m *Connect) {
 	s.try++
-	s.hub, s.id, s.asked, s.first, s.within = m.Hub, SessionID(s.process, s.try), false, -1, m.Within
+	s.hub, s.id, s.asked, s.first, s.within = m.Hub, randomID(), false, -1, m.Within
 	s.phase = syncing
 	for i := range s.cfg.Stripes {
 		ctx.Request(s.cfg.Dialer, &messages.DialStripe{Hub: m.Hub, Stripe: uint32(i), Try: s.try, Within: m.Within})
@@ -286,14 +285,14 @@ func (s *session) onStripeUp(ctx actor.Context, m *messages.StripeUp) {
 			s.refuse(ctx, m, otherInstance(s.cfg.Edge)) // and the one that streams does not notice
 			return
 		}
-		if OlderSession(m.First.Hello.Session, s.latest) {
-			ctx.Send(m.Conn, &messages.Hangup{Cause: ErrSuperseded})
+		if why := OlderHello(m.First.Hello, s.latest); why != nil {
+			s.refuse(ctx, m, why) // likewise
 			return
 		}
 		if s.hello != nil || s.lines.live() > 0 {
 			s.interrupt(ctx, ErrSuperseded)
 		}
-		s.hello, s.latest = m, m.First.Hello.Session
+		s.hello, s.latest = m, &messages.Hello{Instance: m.First.Hello.Instance, Number: m.First.Hello.Number}
 		s.phase = syncing
 		if s.sync != nil {
 			ctx.Send(s.sync, &HelloArrived{Hello: m.First.Hello, TLSAt: m.TLSAt})
@@ -518,7 +517,7 @@ func (s *session) onFrame(ctx actor.Context, m *messages.FrameIn) {
 	case f.Refused.GetRejoin() != nil && s.cfg.Dialer != nil:
 		s.giveUpOrInterrupt(ctx, &RejoinError{f.Refused.Rejoin})
 	case f.Refused != nil && s.cfg.Dialer != nil:
-		s.giveUpOrInterrupt(ctx, &RefusedError{f.Refused.Code, f.Refused.Text})
+		s.giveUpOrInterrupt(ctx, &RefusedError{f.Refused.Code, f.Refused.Text, f.Refused.Number})
 	case f.Redirect != nil && s.cfg.Dialer != nil:
 		s.giveUpOrInterrupt(ctx, &RedirectError{f.Redirect.Hub})
 	case s.phase != streaming:
@@ -577,7 +576,10 @@ func (s *session) take(ctx actor.Context, m *messages.FrameIn) {
 }
 
 // RefusedError is why a hub does not want this edge.
-type RefusedError struct{ Code, Text string }
+type RefusedError struct {
+	Code, Text string
+	Number     uint64 // with older_hello
+}
 
 func (e *RefusedError) Error() string { return "link: refused by the hub: " + e.Text }
 

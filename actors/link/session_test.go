@@ -327,6 +327,62 @@ func TestHelloOfAnotherInstanceIsRefused(t *testing.T) {
 	})
 }
 
+// A Hello that was long on its way, of a process that was killed since, neither ends the
+// link that its successor has nor takes the rings back to where they stood.
+func TestOvertakenHelloIsRefused(t *testing.T) {
+	numbered := func(n uint64, session, instance string) *messages.Frame {
+		f := helloOf(session)
+		f.Hello.Number, f.Hello.Instance = n, []byte(instance)
+		return f
+	}
+	for name, tt := range map[string]struct {
+		first, second *messages.Frame
+		overtaken     bool
+	}{
+		"overtaken":             {numbered(8, sessionID, "one"), numbered(7, "another--another", "one"), true},
+		"of a start before":     {numbered(1<<32+1, sessionID, "one"), numbered(9, "another--another", "one"), true},
+		"next":                  {numbered(8, sessionID, "one"), numbered(9, "another--another", "one"), false},
+		"of the next start":     {numbered(8, sessionID, "one"), numbered(1<<32+1, "another--another", "one"), false},
+		"twice":                 {numbered(8, sessionID, "one"), numbered(8, sessionID, "one"), false},
+		"highest":               {numbered(maxNumber, sessionID, "one"), numbered(maxNumber, "another--another", "one"), false},
+		"out of range":          {numbered(1<<63, sessionID, "one"), numbered(7, "another--another", "one"), false}, // it was refused itself
+		"not numbered":          {numbered(8, sessionID, "one"), numbered(0, "another--another", "one"), false},
+		"the first not":         {numbered(0, sessionID, "one"), numbered(7, "another--another", "one"), false},
+		"of a replaced journal": {numbered(8, sessionID, "one"), numbered(1, "another--another", "two"), false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, SessionConfig{Sends: messages.Ring_DOWN, Heartbeat: time.Hour})
+			r.tell(&messages.StripeUp{Conn: r.conn.PID(), First: tt.first, TLSAt: time.Now()})
+			probe.Expect[*HelloArrived](r.sync)
+			second := probe.New(t, r.system, "second")
+			if !tt.overtaken {
+				r.tell(&messages.StripeUp{Conn: second.PID(), First: tt.second})
+				if h := probe.Expect[*HelloArrived](r.sync); h.Hello != tt.second.Hello {
+					t.Errorf("%s: hello %v", name, h.Hello)
+				}
+				return
+			}
+			for range 2 { // while the first waits for its answer, and while it streams
+				r.tell(&messages.StripeUp{Conn: second.PID(), First: tt.second})
+				if f := probe.Expect[*messages.Frame](second); f.Refused.GetCode() != "older_hello" || f.Refused.Number != tt.first.Hello.Number {
+					t.Errorf("%s: it hears %v", name, f)
+				}
+				probe.Expect[*messages.Hangup](second)
+				r.sync.ExpectNothing(time.Second)
+				r.supervisor.ExpectNothing(time.Second)
+				if r.state().State != "up" {
+					r.sync.Tell(r.session, &SayWelcome{Session: []byte(sessionID), Welcome: &messages.Welcome{Epoch: 7}})
+					probe.Fish[*LinkUp](r.buffer, nil)
+					r.tell(&Synchronised{})
+				}
+			}
+			if s := r.state(); s.State != "up" || s.Stripes != 1 || s.Interruptions != 0 {
+				t.Errorf("%s: state %+v", name, s)
+			}
+		})
+	}
+}
+
 // A session may ask before its node knows the edge: its link comes up all the same.
 func TestSupervisorAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -582,6 +638,7 @@ func TestHubRefusesHello(t *testing.T) {
 		"higher epoch":     {func(h *messages.Hello) { h.HighestEpoch = 6 }, "older_epoch", []string{"epoch 6", "under 5"}},
 		"same epoch":       {func(h *messages.Hello) { h.HighestEpoch = 5 }, "", nil},
 		"other instance":   {func(h *messages.Hello) { h.Instance = []byte("another directory") }, "other_instance", []string{`"e"`, "another data directory", "certificate of its own"}},
+		"a made-up number": {func(h *messages.Hello) { h.Number = 1<<62 + 1 }, "protocol", []string{"malformed"}},
 		"no session":       {func(h *messages.Hello) { h.Session = nil }, "protocol", []string{"malformed"}},
 		"no view":          {func(h *messages.Hello) { h.Down = nil }, "protocol", []string{"malformed"}},
 		"no instance":      {func(h *messages.Hello) { h.Instance = nil }, "protocol", []string{"malformed"}},
@@ -629,6 +686,36 @@ func edgeSyncRigOf(t *testing.T, j *edgeMemory) (system *actor.ActorSystem, sess
 		t.Errorf("dials %s first", c.Hub)
 	}
 	return system, session, rings, sync, j
+}
+
+// An edge whose journal is older than the one it had numbers its Hellos from further
+// back: it goes on above what the hub has heard, and at once.
+func TestEdgeGoesOnAboveTheHelloThatWasHeard(t *testing.T) {
+	for name, tt := range map[string]struct{ heard, next uint64 }{
+		"far ahead": {9 << 32, 9<<32 + 1},
+		"no number": {1<<64 - 1, maxNumber},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			system, session, rings, sync, _ := edgeSyncRig(t)
+			hello := func() uint64 {
+				system.Root.Send(sync, &Connected{TLSAt: time.Now()})
+				for _, r := range []messages.Ring{messages.Ring_DOWN, messages.Ring_UP} {
+					probe.Expect[*GetView](rings)
+					system.Root.Send(sync, &ViewIs{Ring: r, View: &messages.View{}})
+				}
+				return probe.Expect[*SayHello](session).Hello.Number
+			}
+			if n := hello(); n != 1 {
+				t.Errorf("%s: the first hello is %d", name, n)
+			}
+			refused := time.Now()
+			system.Root.Send(sync, &ConnectFailed{&RefusedError{Code: "older_hello", Number: tt.heard}})
+			probe.Expect[*Connect](session)
+			if n := hello(); n != tt.next || time.Since(refused) > time.Second {
+				t.Errorf("%s: hello %d after %v", name, n, time.Since(refused))
+			}
+		})
+	}
 }
 
 func TestEdgeRefusesALowerEpoch(t *testing.T) {
@@ -728,24 +815,4 @@ func TestApplierIsBounded(t *testing.T) {
 			t.Errorf("%d events are kept", len(a.waiting))
 		}
 	})
-}
-
-func TestOlderSession(t *testing.T) {
-	process, other := bytes.Repeat([]byte{1}, 8), bytes.Repeat([]byte{2}, 8)
-	for _, tt := range []struct {
-		id, latest []byte
-		older      bool
-	}{
-		{SessionID(process, 2), SessionID(process, 3), true},
-		{SessionID(process, 3), SessionID(process, 3), false},
-		{SessionID(process, 4), SessionID(process, 3), false},
-		{SessionID(process, 256), SessionID(process, 255), false},
-		{SessionID(other, 1), SessionID(process, 3), false}, // it was started anew
-		{SessionID(process, 1), nil, false},
-		{[]byte{1}, []byte{1}, false},
-	} {
-		if got := OlderSession(tt.id, tt.latest); got != tt.older {
-			t.Errorf("%x after %x: older %v", tt.id, tt.latest, got)
-		}
-	}
 }

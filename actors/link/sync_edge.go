@@ -44,6 +44,8 @@ type EdgeJournal interface {
 	HighestEpoch() uint64
 	EpochOwner() []byte
 	SetHighestEpoch(epoch uint64, owner []byte, done func(error))
+	NextHello() uint64
+	HellosAbove(n uint64)
 	journal.StatusLog
 }
 
@@ -144,7 +146,7 @@ func (s *edgeSync) hello(ctx actor.Context) {
 		restored, trimmed = j.Standing()
 	}
 	ctx.Request(s.cfg.Session, &SayHello{Hello: &messages.Hello{
-		Restored: restored, EventsTrimmed: trimmed,
+		Restored: restored, EventsTrimmed: trimmed, Number: min(s.cfg.Journal.NextHello(), maxNumber),
 		Edge: s.cfg.Edge, Version: Version, Instance: s.cfg.Journal.Instance(),
 		HighestEpoch: s.cfg.Journal.HighestEpoch(), Down: down, Up: up,
 		Deferred: s.cfg.Journal.Deferred(), Stripes: uint32(s.cfg.Stripes), EventsLast: s.cfg.Journal.LastEvent(),
@@ -229,6 +231,9 @@ func (s *edgeSync) onFailed(ctx actor.Context, err error) {
 		next = slowly
 	case errors.As(err, &redirect) && next == notAtAll:
 		s.cfg.Log.Debug("sent on to another hub", zap.String("hub", redirect.Hub))
+	case errors.As(err, &refused) && refused.Code == "older_hello":
+		s.cfg.Log.Info("the hub has heard a later hello of this edge: going on above it", zap.Uint64("number", refused.Number))
+		s.cfg.Journal.HellosAbove(min(refused.Number, maxNumber))
 	case errors.As(err, &refused) && next != shortly:
 		s.cfg.Log.Warn("the hub refuses this edge", zap.String("code", refused.Code), zap.String("reason", refused.Text))
 	case s.failures == 0, s.failures%20 == 0:

@@ -135,6 +135,14 @@ var mutants = []mutant{
 		"case h.HighestEpoch > epoch:", "case h.HighestEpoch > epoch+1:", in(links), "TestHubRefusesHello",
 	},
 	{
+		"overtaken hello accepted", "actors/link/fence.go",
+		"h.Number >= latest.GetNumber() ||", "h.Number > 0 ||", in(links), "TestOvertakenHello",
+	},
+	{
+		"hellos begin anew with each start", "nodes/store/edgestore/edgestore.go",
+		"\tb.Set(meta(\"hellos\"), be64(said+1<<32))\n", "\tb.Set(meta(\"hellos\"), be64(0))\n", in(edgestore), "TestHellosAscend",
+	},
+	{
 		"stale stripe accepted", "actors/link/session.go",
 		"\tif i < 0 {\n\t\treturn // of an earlier session\n", "\tif i < 0 {\n\t\ti = 0 // of an earlier session\n", in(links), "TestFramesOfAStranger",
 	},

@@ -155,15 +155,20 @@ func refused(w *world) (n float64) {
 // its place in the ring up, and the new edge's messages get others.
 func TestEdgeReplacedWhileTheHubLacksRoom(t *testing.T) {
 	dir, fill, empty := smallDisk(t)
-	w := newWorld(t, hubOn(dir))
+	onIt := hubOn(dir)
+	w := newWorld(t, func(c *demo.RigConfig) { onIt(c); c.Stripes = 1 })
 	w.send(anna, "hello", 1) // whom answers are for
 	w.has(func() map[string]int { return w.received(anna) }, "hello", 1)
 	fill()
 	w.until("it says so", func() bool { return w.Hub.Ready() != nil })
 	w.write(anna, "held", 5)
-	w.until("the edge has sent them", func() bool {
-		_, up, err := w.Edge.Rings(false)
-		return err == nil && up.LastSent == 5
+	var told []time.Time // by the heartbeats of one stripe: what was sent before the last but one is there
+	w.until("the hub has them", func() bool {
+		e := w.Hub.Rings()[0]
+		if e.Edge.Up != nil && e.Edge.Up.LastSent == 5 && (len(told) == 0 || e.EdgeAsOf.After(told[len(told)-1])) {
+			told = append(told, e.EdgeAsOf)
+		}
+		return len(told) == 3
 	})
 	w.must(w.StopEdge())
 	w.lose(w.Edges.DataDir)

@@ -11,6 +11,7 @@
 //	mhubs                  hubs (JSON, hubs.go): heard of
 //	mrestored              anything: this journal is from a backup
 //	mcount                 number: the n of c and p below, last given
+//	mhellos                number: Hellos up to it may have been said
 //	d<seq>                 Data: entry of the down mirror
 //	r<seq>                 Result of that entry
 //	t<id>                  Task (codec.go): unfinished, in a slot or in the retry queue
@@ -60,6 +61,7 @@ type Store struct {
 	fatal    func(error) // nil: nobody ends the process
 
 	restored  atomic.Bool
+	hellos    atomic.Uint64 // said, or left out
 	epoch     atomic.Uint64
 	owner     atomic.Pointer[[]byte] // of that epoch
 	lastEvent atomic.Uint64          // durable
@@ -141,7 +143,12 @@ func (s *Store) load() error {
 	} else {
 		s.restored.Store(found)
 	}
+	said := number("hellos")
 	if err != nil {
+		return err
+	}
+	s.hellos.Store(said)
+	if err := s.db.Wait(func(done func(error)) { s.reserveHellos(said, done) }); err != nil {
 		return err
 	}
 
@@ -219,6 +226,24 @@ func (s *Store) EpochOwner() []byte {
 		return *owner
 	}
 	return nil
+}
+
+// NextHello implements journal.Edge.
+func (s *Store) NextHello() uint64 { return s.hellos.Add(1) }
+
+// HellosAbove implements journal.Edge.
+func (s *Store) HellosAbove(n uint64) {
+	if n > s.hellos.Load() {
+		s.hellos.Store(n)
+		s.reserveHellos(n, func(error) {})
+	}
+}
+
+// reserveHellos has the next start number its Hellos above those of this one.
+func (s *Store) reserveHellos(said uint64, done func(error)) {
+	var b kv.Batch
+	b.Set(meta("hellos"), be64(said+1<<32))
+	s.owed(0).Commit(&b, done)
 }
 
 // SetHighestEpoch implements journal.Edge.

@@ -67,6 +67,36 @@ func TestInstanceAndEpochStay(t *testing.T) {
 	}
 }
 
+// A Hello of a process that was killed has a lower number than each of its successor.
+func TestHellosAscendOverStarts(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	last := uint64(0)
+	for range 3 {
+		s := open(t, fs)
+		for range 3 {
+			if n := s.NextHello(); n <= last {
+				t.Errorf("hello %d after %d", n, last)
+			} else {
+				last = n
+			}
+		}
+		fs = fs.CrashClone(vfs.CrashCloneCfg{})
+	}
+	s := open(t, fs)
+	s.HellosAbove(last + 5<<32)
+	if n := s.NextHello(); n != last+5<<32+1 {
+		t.Errorf("hello %d, wanted the one above %d", n, last+5<<32)
+	}
+	s.HellosAbove(last)
+	if n := s.NextHello(); n != last+5<<32+2 {
+		t.Errorf("hello %d after it", n)
+	}
+	must(t, func(done func(error)) { s.SetHighestEpoch(1, nil, done) }) // behind that in the log
+	if n := open(t, fs.CrashClone(vfs.CrashCloneCfg{})).NextHello(); n <= last+5<<32+2 {
+		t.Errorf("hello %d after a start", n)
+	}
+}
+
 func TestI10_UpRingAssignsDurably(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := open(t, fs)
