@@ -70,6 +70,8 @@ func TestRun(t *testing.T) {
 		{"config check", 2, "", "--hub=FILE or --edge=FILE"},
 		{"edge repair --config " + edge + " " + dir, 1, "", "this is no data directory"},
 		{"edge repair --config " + edge + " " + sound, 1, "", "nothing in it is damaged"},
+		{"hub repair --config " + good + " " + dir, 1, "", "this is no data directory"},
+		{"hub repair --config " + good + " " + sound, 1, "", "edge/e-1"},
 		{"nonsense", 2, "", "nonsense"},
 		{"demo --protocol ucp", 2, "", "must be one of"},
 		{"hub", 2, "", "--config"},

@@ -23,6 +23,7 @@ type hubGroup struct {
 	Run     hubCmd        `cmd:"" default:"withargs" help:"Run a hub (the default)."`
 	Backup  hubBackupCmd  `cmd:"" help:"Copy the store of the hub that runs into a new folder of its machine."`
 	Restore hubRestoreCmd `cmd:"" help:"Put a backup where this hub's store is to be. The hub must not run."`
+	Repair  hubRepairCmd  `cmd:"" help:"Put what can be read of a damaged store where this hub's store is to be. The hub must not run."`
 }
 
 // edgeGroup is what stands under ringway edge; without a word it runs one.
@@ -42,6 +43,11 @@ type hubBackupCmd struct {
 type hubRestoreCmd struct {
 	Config string `required:"" placeholder:"FILE" help:"The hub's configuration."`
 	Dir    string `arg:"" help:"The backup."`
+}
+
+type hubRepairCmd struct {
+	Config string `required:"" placeholder:"FILE" help:"The hub's configuration."`
+	Dir    string `arg:"" help:"The damaged data directory, moved away; it stays as it is."`
 }
 
 type edgeReplaceCmd struct {
@@ -79,6 +85,27 @@ func (c *hubRestoreCmd) Run(to streams) error {
 		return fmt.Errorf("ringway hub restore: %w", err)
 	}
 	fmt.Fprintf(to.out, "%s restored: start the hub; each edge joins it anew\n", cfg.DataDir)
+	return nil
+}
+
+// Run copies what can be read, and says what cannot.
+func (c *hubRepairCmd) Run(to streams) error {
+	cfg, err := config.LoadHub(c.Config)
+	if err != nil {
+		return err
+	}
+	slots := map[string]uint32{}
+	for _, e := range cfg.Edges {
+		slots[e.ID] = uint32(e.Ring.Slots)
+	}
+	lost, err := hubstore.Repair(c.Dir, cfg.DataDir, func(edge string) uint32 { return slots[edge] }, time.Now())
+	if err != nil {
+		return fmt.Errorf("ringway hub repair: %w", err)
+	}
+	for _, l := range lost {
+		fmt.Fprintln(to.out, "lost:", hubstore.Describe(l))
+	}
+	fmt.Fprintf(to.out, "%s repaired: start the hub; each edge joins it anew\n", cfg.DataDir)
 	return nil
 }
 

@@ -73,68 +73,28 @@ func Describe(l kv.Loss) string {
 	return fmt.Sprintf("%s: %s; it may have held: %s", l.File, l.Why, strings.Join(kinds, ", "))
 }
 
-// mending makes records fit each other of which some are missing or old.
+// mending makes the records of a journal fit each other.
 type mending struct {
-	db    *kv.DB
-	batch kv.Batch
-	err   error
-	anew  bool
-	lost  []kv.Loss
+	*kv.Mending
+	anew bool
 }
 
 func mend(opts kv.Options, lost []kv.Loss) (anew bool, more []kv.Loss, err error) {
-	db, err := kv.Open(opts)
-	if err != nil {
-		return false, nil, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	m := &mending{db: db}
-	for _, step := range []func(){func() { m.standing(lost) }, m.down, m.up, m.queue, m.events, m.receipts, m.notes, m.write} {
-		if step(); m.err != nil {
-			return false, nil, fmt.Errorf("edgestore: %w", m.err)
+	more, err = kv.Mend(opts, func(k *kv.Mending) {
+		m := &mending{Mending: k}
+		m.standing(lost)
+		for _, step := range []func(){m.down, m.up, m.queue, m.events, m.receipts, m.notes} {
+			step()
 		}
-	}
-	return m.anew, m.lost, nil
+		anew = m.anew
+	})
+	return anew, more, err
 }
 
-func (m *mending) write() {
-	if m.err == nil {
-		m.err = m.db.Wait(func(done func(error)) { m.db.Commit(&m.batch, done) })
-		m.batch.Reset()
-	}
-}
-
-func (m *mending) set(key, value []byte) {
-	if m.batch.Set(key, value); m.batch.Len() > 1<<20 {
-		m.write()
-	}
-}
-
-func (m *mending) drop(key []byte) {
-	if m.batch.Delete(key); m.batch.Len() > 1<<20 {
-		m.write()
-	}
-}
-
-// give drops a record that cannot be understood.
-func (m *mending) give(key []byte, err error) {
-	m.lost = append(m.lost, kv.Loss{File: "record", From: bytes.Clone(key), To: kv.After(key), Why: err.Error()})
-	m.drop(key)
-}
-
-func (m *mending) each(kind byte, f func(key, value []byte)) {
-	if m.err == nil {
-		m.err = m.db.Scan([]byte{kind}, []byte{kind + 1}, func(key, value []byte) bool {
-			f(key, value)
-			return m.err == nil
-		})
-	}
-}
+func (m *mending) each(kind byte, f func(key, value []byte)) { m.Each([]byte{kind}, f) }
 
 func (m *mending) number(name string) (n uint64) {
-	value, found, err := m.db.Get(meta(name))
-	m.err = errors.Join(m.err, err)
-	if found && len(value) == 8 {
+	if value, found := m.Get(meta(name)); found && len(value) == 8 {
 		n = binary.BigEndian.Uint64(value)
 	}
 	return n
@@ -144,8 +104,7 @@ func (m *mending) number(name string) (n uint64) {
 // it begins anew, as one of an edge that was replaced: with what came from the SMSC, and
 // nothing of what the hub has and sends again.
 func (m *mending) standing(lost []kv.Loss) {
-	instance, _, err := m.db.Get(meta("instance"))
-	m.err = err
+	instance, _ := m.Get(meta("instance"))
 	m.anew = len(instance) != 16 || m.number("epoch") == 0
 	for _, l := range lost {
 		for _, name := range []string{"instance", "epoch", "owner", "released", "retrieved", "trimmed"} {
@@ -156,9 +115,9 @@ func (m *mending) standing(lost []kv.Loss) {
 		return
 	}
 	for _, kind := range []byte("mdrtk") {
-		m.each(kind, func(key, _ []byte) { m.drop(key) })
+		m.each(kind, func(key, _ []byte) { m.Drop(key) })
 	}
-	m.write()
+	m.Flush()
 }
 
 // down keeps of the mirror and its tasks what is whole; the hub sends the rest again.
@@ -168,22 +127,22 @@ func (m *mending) down() {
 	m.each('d', func(key, value []byte) {
 		e, err := decodeEntry(binary.BigEndian.Uint64(key[1:]), value)
 		if err != nil || len(e.Message.GetId()) == 0 {
-			m.give(key, errors.Join(err, errCodec))
+			m.Give(key, errors.Join(err, errCodec))
 			return
 		}
 		held[string(e.Message.Id)], there[string(key[1:])] = true, true
 	})
 	m.each('r', func(key, value []byte) {
 		if err := proto.Unmarshal(value, new(messages.Result)); err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 		} else if !there[string(key[1:])] {
-			m.drop(key)
+			m.Drop(key)
 		}
 	})
 	retry := map[string]bool{}
 	m.each('k', func(key, value []byte) {
 		if err := proto.Unmarshal(value, new(messages.Message)); err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 			return
 		}
 		retry[string(key[1:])] = true
@@ -193,18 +152,18 @@ func (m *mending) down() {
 		id := string(key[1:])
 		switch t, err := decodeTask(value); {
 		case err != nil:
-			m.give(key, err)
+			m.Give(key, err)
 		case t.Deferred && !retry[id]:
-			m.give(key, errMissing)
+			m.Give(key, errMissing)
 		case !t.Deferred && !held[id]:
-			m.drop(key)
+			m.Drop(key)
 		default:
 			begun[id] = t.Deferred
 		}
 	})
 	for id := range retry { // the hub has it go out again
 		if !begun[id] {
-			m.drop(named('k', []byte(id)))
+			m.Drop(named('k', []byte(id)))
 		}
 	}
 }
@@ -215,12 +174,12 @@ func (m *mending) up() {
 	m.each('u', func(key, value []byte) {
 		seq := binary.BigEndian.Uint64(key[1:])
 		if _, err := decodeEntry(seq, value); err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 		}
 		retrieved = max(retrieved, seq)
 	})
 	if retrieved > 0 {
-		m.set(meta("retrieved"), be64(retrieved))
+		m.Set(meta("retrieved"), be64(retrieved))
 	}
 }
 
@@ -229,7 +188,7 @@ func (m *mending) queue() {
 	first, last, count := uint64(0), uint64(0), uint64(0)
 	m.each('q', func(key, value []byte) {
 		if err := proto.Unmarshal(value, new(messages.Message)); err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 			return
 		}
 		last = binary.BigEndian.Uint64(key[1:])
@@ -237,13 +196,13 @@ func (m *mending) queue() {
 			first = last
 		}
 	})
-	if m.write(); count == 0 || last-first+1 == count {
+	if m.Flush(); count == 0 || last-first+1 == count {
 		return
 	}
 	m.each('q', func(key, value []byte) {
 		last++
-		m.set(numbered('q', last), value)
-		m.drop(key)
+		m.Set(numbered('q', last), value)
+		m.Drop(key)
 	})
 }
 
@@ -257,21 +216,21 @@ func (m *mending) events() {
 	m.each('e', func(key, value []byte) {
 		n := binary.BigEndian.Uint64(key[1:])
 		if err := proto.Unmarshal(value, new(messages.Event)); err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 			return
 		}
 		if m.anew && n > next {
-			m.set(numbered('e', next), number(bytes.Clone(value), next))
-			m.drop(key)
+			m.Set(numbered('e', next), number(bytes.Clone(value), next))
+			m.Drop(key)
 			next++
 			return
 		}
 		if n < next { // trimmed
-			m.drop(key)
+			m.Drop(key)
 			return
 		}
 		for ; next < n; next++ {
-			m.set(numbered('e', next), number(nil, next))
+			m.Set(numbered('e', next), number(nil, next))
 		}
 		next++
 	})
@@ -280,9 +239,9 @@ func (m *mending) events() {
 // receipts makes the index of when they expire anew.
 func (m *mending) receipts() {
 	for _, kind := range []byte{'x', 'y'} {
-		m.each(kind, func(key, _ []byte) { m.drop(bytes.Clone(key)) })
+		m.each(kind, func(key, _ []byte) { m.Drop(bytes.Clone(key)) })
 	}
-	m.write()
+	m.Flush()
 	count := m.number("count")
 	note := func(key []byte) {
 		count = max(count, binary.BigEndian.Uint64(key[len(key)-8:]))
@@ -290,29 +249,29 @@ func (m *mending) receipts() {
 	m.each('c', func(key, value []byte) {
 		p, err := decodeSent(value)
 		if err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 			return
 		}
 		note(key)
-		m.set(expiry('x', p.Until, key), key)
+		m.Set(expiry('x', p.Until, key), key)
 	})
 	m.each('p', func(key, value []byte) {
 		var r journal.Report
 		if err := json.Unmarshal(value, &r); err != nil {
-			m.give(key, err)
+			m.Give(key, err)
 			return
 		}
 		note(key)
-		m.set(expiry('y', r.Until, key), key)
+		m.Set(expiry('y', r.Until, key), key)
 	})
-	m.set(meta("count"), be64(count))
+	m.Set(meta("count"), be64(count))
 }
 
 // notes of the inlet are JSON.
 func (m *mending) notes() {
 	m.each('i', func(key, value []byte) {
 		if !json.Valid(value) {
-			m.give(key, errCodec)
+			m.Give(key, errCodec)
 		}
 	})
 }

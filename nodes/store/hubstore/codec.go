@@ -168,6 +168,17 @@ func (m *message) state() []byte {
 }
 
 func decodeMessage(body, state []byte) (*message, error) {
+	m, err := decodeBody(body)
+	if err == nil {
+		err = m.readState(state)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func decodeBody(body []byte) (*message, error) {
 	m := &message{}
 	r := reader{b: body}
 	m.Ref, m.Coding, m.Edge, m.planned = r.string(), r.string(), r.string(), int(r.uint())
@@ -178,7 +189,11 @@ func decodeMessage(body, state []byte) (*message, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("hubstore: stored message of %d octets: %w", len(body), r.err)
 	}
-	r = reader{b: state}
+	return m, nil
+}
+
+func (m *message) readState(state []byte) error {
+	r := reader{b: state}
 	flags := r.uint()
 	m.Doubled, m.indexed = flags&1 != 0, flags&2 != 0
 	m.State = messages.State(r.uint())
@@ -197,9 +212,9 @@ func decodeMessage(body, state []byte) (*message, error) {
 		m.History = append(m.History, journal.Step{State: s, At: time.UnixMilli(at)})
 	}
 	if r.err != nil {
-		return nil, fmt.Errorf("hubstore: state of message %x: %w", m.Message.Id, r.err)
+		return fmt.Errorf("hubstore: state of message %x: %w", m.Message.Id, r.err)
 	}
-	return m, nil
+	return nil
 }
 
 func encodeStateEvent(e journal.UserEvent) []byte {

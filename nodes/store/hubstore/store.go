@@ -249,6 +249,9 @@ func (s *Store) updateIn(view kv.View, f func(t *tx) error, done func(error)) {
 		}
 		if err != nil && !refusal(err) {
 			s.broken = fmt.Errorf("%w: %w", journal.ErrFailed, err) // memory and disk differ now
+			if !errors.Is(err, kv.ErrFailed) {
+				s.broken = fmt.Errorf("%w (if it comes again after a start: move data_dir away and run ringway hub repair)", s.broken)
+			}
 			s.log.Error("the store cannot be read", zap.Error(err))
 			s.opts.Measures.Corrupt()
 			if s.opts.Fatal != nil {

@@ -20,6 +20,9 @@ import (
 // ErrSound means that there is nothing to salvage.
 var ErrSound = errors.New("nothing in it is damaged")
 
+// OfRecord stands in Loss.File where one record is lost.
+const OfRecord = "record"
+
 // Loss is a place of a damaged store that cannot be read.
 type Loss struct {
 	File     string

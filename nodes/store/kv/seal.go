@@ -31,8 +31,7 @@ const sealName = "SEAL"
 var ErrDamaged = errors.New("kv: a file is damaged")
 
 // remedyDamaged is what to do about it.
-const remedyDamaged = "the disk or a copy has damaged it: for an edge, move data_dir away and run ringway edge repair; " +
-	"for a hub, restore a backup (ringway hub restore)"
+const remedyDamaged = "the disk or a copy has damaged it: move data_dir away and run ringway edge repair or ringway hub repair, or put a backup in its place"
 
 // sealed is the content of file SEAL, behind a line with its checksum.
 type sealed struct {
