@@ -124,7 +124,7 @@ REPORT   ?=
 TORTURE   = CGO_ENABLED=0 go test -count=1 -timeout 0 ./tests/e2e -run '^TestTorture$$' $(1) -args -rounds $(2) -seed $(SEED) -protocol $(PROTOCOL) -for $(FOR) -network $(NETWORK) -report '$(abspath $(REPORT))'
 
 # Whole nodes' disks first. As root disks are filled too, and NETWORK=namespaces loses packets.
-torture: ## hub, edge and SMSC as processes: ROUNDS (20) kills of hub and edge each; PROTOCOL, SEED, FOR=10m, NETWORK, REPORT=file
+torture: ## a hub, two edges and their SMSCs as processes: ROUNDS (20) kills of hub and edges each; PROTOCOL, SEED, FOR=10m, NETWORK, REPORT=file
 	CGO_ENABLED=0 go test -count=1 -v -timeout 10m ./tests/torture
 	$(call TORTURE,-v,$(ROUNDS))
 

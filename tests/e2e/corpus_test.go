@@ -51,13 +51,19 @@ type flow struct {
 
 func newFlow(hub api, smsc smscAPI, number string, people, handsets int) *flow {
 	hub.t.Helper()
+	return flowOf(hub, smsc, demo.Prefix, number, 0, people, handsets)
+}
+
+// flowOf has people from person first+1 on, and handsets with a prefix.
+func flowOf(hub api, smsc smscAPI, prefix, number string, first, people, handsets int) *flow {
+	hub.t.Helper()
 	f := &flow{t: hub.t, hub: hub, smsc: smsc, number: number, toPerson: map[string][]string{}}
 	for i := range people {
-		p := newPerson(hub, fmt.Sprintf("person-%d", i+1)).online()
+		p := newPerson(hub, fmt.Sprintf("person-%d", first+i+1)).online()
 		f.people = append(f.people, p)
 	}
 	for i := range handsets {
-		f.handsets = append(f.handsets, fmt.Sprintf("%s%07d", demo.Prefix, i+1))
+		f.handsets = append(f.handsets, fmt.Sprintf("%s%07d", prefix, i+1))
 	}
 	return f
 }

@@ -40,7 +40,7 @@ type cut struct {
 func TestCutTable(t *testing.T) {
 	long(t)
 	protocol := strings.Replace(torture.protocol, "both", "smpp", 1)
-	x := newTorment(t, protocol, "namespaces", cuts.rtt, cuts.loss)
+	x := newTorment(t, protocol, "namespaces", cuts.rtt, cuts.loss, 1)
 	x.start()
 	t.Logf("RTT %v, loss %s each way, %d cuts of each length, %s", cuts.rtt, cuts.loss, cuts.count, protocol)
 	for word := range strings.SplitSeq(cuts.lengths, ",") {
@@ -64,40 +64,40 @@ func TestCutTable(t *testing.T) {
 
 func (x *torment) cutFor(length time.Duration) (c cut) {
 	x.t.Helper()
-	n := x.line.(*network)
+	n, edge := x.line.(*network), x.sides[0]
 	eventually(x.t, 60*time.Second, func() string {
-		now, err := x.look(5 * time.Second)
+		now, err := x.look(edge.edge.id, 5*time.Second)
 		if err != nil {
 			return err.Error()
 		}
 		return atLeast("at the edge", now.atEdge, fullEnough)
 	})
 	x.rounds = append(x.rounds, &round{Round: int(x.round.Load()), Seed: x.seed, Protocol: x.all.Protocol, Victim: "line", Accident: "cut " + length.String(), from: time.Now(), at: time.Now()})
-	edgeLines, hubLines := len(x.edgeNode.log()), len(x.hub.log())
+	edgeLines, hubLines := len(edge.node.log()), len(x.hub.log())
 	n.cut()
 	<-time.After(length)
-	before, seq := n.connections(x.hub), x.heard()
+	before, seq := n.connections(x.hub), edge.heard()
 	n.restore()
 	back := time.Now()
 	eventually(x.t, 60*time.Second, func() string {
 		if c.dial == 0 && news(n.connections(x.hub), before) {
 			c.dial = max(time.Since(back)-cuts.rtt/2, 1)
 		}
-		if c.heard == 0 && x.heard() > seq {
+		if c.heard == 0 && edge.heard() > seq {
 			c.heard = time.Since(back)
 		}
-		c.interrupted = find(x.edgeNode.log()[edgeLines:], "link interrupted") != nil || find(x.hub.log()[hubLines:], "link interrupted") != nil
-		edge, hub := find(x.edgeNode.log()[edgeLines:], "link synchronised"), find(x.hub.log()[hubLines:], "link synchronised")
-		if c.heard == 0 || c.interrupted && (edge == nil || hub == nil) {
+		c.interrupted = find(edge.node.log()[edgeLines:], "link interrupted") != nil || find(x.hub.log()[hubLines:], "link interrupted") != nil
+		e, hub := find(edge.node.log()[edgeLines:], "link synchronised"), find(x.hub.log()[hubLines:], "link synchronised")
+		if c.heard == 0 || c.interrupted && (e == nil || hub == nil) {
 			return "the link is not what it was"
 		}
 		if c.interrupted {
-			if noticed := find(x.edgeNode.log()[edgeLines:], "link interrupted"); noticed != nil {
+			if noticed := find(edge.node.log()[edgeLines:], "link interrupted"); noticed != nil {
 				c.dial = max(c.dial, noticed.TS.Sub(back)) // what came before were single stripes
 			}
-			c.reconnected = edge.Connected.Sub(back)
-			c.resynced = max(seconds(edge.Took), seconds(hub.Took))
-			c.ends = fmt.Sprintf("edge took %.3f s and sent %d again, hub %.3f s and %d", edge.Took, edge.Resent, hub.Took, hub.Resent)
+			c.reconnected = e.Connected.Sub(back)
+			c.resynced = max(seconds(e.Took), seconds(hub.Took))
+			c.ends = fmt.Sprintf("edge took %.3f s and sent %d again, hub %.3f s and %d", e.Took, e.Resent, hub.Took, hub.Resent)
 		}
 		return ""
 	})
@@ -121,8 +121,8 @@ func news(now, before map[string]bool) bool {
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // heard grows with each event that a client hears.
-func (x *torment) heard() (sum uint64) {
-	for _, p := range x.flow.people {
+func (s *side) heard() (sum uint64) {
+	for _, p := range s.flow.people {
 		p.mu.Lock()
 		sum += p.lastSeq
 		p.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -57,9 +56,9 @@ const (
 	betweenWant = 20
 )
 
-// Hub and edge are killed (SIGKILL) at random moments, in turn, and started again
-// at once, under load both ways; on the way the SMSC is killed, nodes are stopped
-// for a while (SIGSTOP), the line is cut, and disks fill. People and the line to the SMSC
+// A hub and two edges are killed (SIGKILL) at random moments, in turn, and started again
+// at once, under load both ways; on the way SMSCs are killed, nodes are stopped
+// for a while (SIGSTOP), the line is cut, and disks fill. People and the lines to the SMSCs
 // saw what happened, and tests/history judges it.
 func TestTorture(t *testing.T) {
 	protocols := []string{torture.protocol}
@@ -68,7 +67,7 @@ func TestTorture(t *testing.T) {
 	}
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			x := newTorment(t, protocol, torture.network, tortureRTT, torture.loss)
+			x := newTorment(t, protocol, torture.network, tortureRTT, torture.loss, 2)
 			x.disks()
 			x.start()
 			x.run()
@@ -78,29 +77,25 @@ func TestTorture(t *testing.T) {
 
 // torment is a system under torture.
 type torment struct {
-	t    *testing.T
-	seed uint64
-	site *site
-	edge *siteEdge
-	flow *flow
-	tap  *tap
-	line interface {
+	t     *testing.T
+	seed  uint64
+	site  *site
+	sides []*side
+	line  interface { // between the edges and the hub
 		cut()
 		restore()
 	}
 	out io.Writer
 
-	hub, edgeNode, smsc *node
-	hubDisk, edgeDisk   *smallDisk // nil: none to fill
-	round               atomic.Int64
-	downs, ups, acked   int      // texts; ups as they were given to the SMSC
-	rounds              []*round // since the last judgement
-	all                 summary
-	begin               time.Time
-	records             *history.Writer // of the whole run
-	hubLife             int
-	pointers            []history.Record
-	metric              float64 // doubts that edges counted, those of dead ones included
+	hub      *node
+	hubDisk  *smallDisk // nil: none to fill
+	round    atomic.Int64
+	rounds   []*round // since the last judgement
+	all      summary
+	begin    time.Time
+	records  *history.Writer // of the whole run
+	hubLife  int
+	pointers []history.Record
 }
 
 // round is one line of the report.
@@ -109,6 +104,7 @@ type round struct {
 	Seed        uint64 `json:"seed"`
 	Protocol    string `json:"protocol"`
 	Victim      string `json:"victim"`
+	Edge        string `json:"edge"`     // whose ring was looked at, and who is the victim unless the hub is
 	AfterMS     int64  `json:"after_ms"` // the round's begin
 	Accident    string `json:"accident,omitempty"`
 	Unprocessed *int   `json:"unprocessed"` // slots of the ring down when it was killed; null: the hub was not up
@@ -153,8 +149,8 @@ type relayed struct{ *wan.Relay }
 func (r relayed) cut()     { r.Cut() }
 func (r relayed) restore() { r.Restore() }
 
-// newTorment lays out a system, start starts it.
-func newTorment(t *testing.T, protocol, network string, rtt time.Duration, loss string) *torment {
+// newTorment lays out a system with so many edges, start starts it.
+func newTorment(t *testing.T, protocol, network string, rtt time.Duration, loss string, edges int) *torment {
 	x := &torment{t: t, seed: cmp.Or(torture.seed, rand.Uint64()), out: io.Discard, begin: time.Now()}
 	x.all = summary{Protocol: protocol, Seed: x.seed, Rounds: map[string]int{}, Accidents: map[string]int{}, NoRoom: map[string]int{}}
 	t.Logf("seed %d", x.seed)
@@ -167,12 +163,20 @@ func newTorment(t *testing.T, protocol, network string, rtt time.Duration, loss 
 		x.out = file
 	}
 	x.site = newSite(t)
-	x.edge = x.site.edge("manila-1", "+63917", protocol, false)
-	listener := x.wire(network, rtt, loss)
-	x.edge.tapAt = listener.Addr().String()
-	x.edge.extras = "  redial: {first: 20ms, max: 100ms}\n"
-	x.site.rewrite(x.edge)
-	x.tap = newTap(t, protocol, x.edge.smscAt, listener)
+	for i := range edges {
+		x.sides = append(x.sides, &side{torment: x, number: i, edge: x.site.edge(fmt.Sprint("manila-", i+1), fmt.Sprint("+6391", 7+i), protocol, false)})
+	}
+	listen := x.wire(network, rtt, loss)
+	for _, s := range x.sides {
+		listener, err := listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.edge.tapAt = listener.Addr().String()
+		s.edge.extras = "  redial: {first: 20ms, max: 100ms}\n"
+		x.site.rewrite(s.edge)
+		s.tap = newTap(t, protocol, s.edge.smscAt, listener)
+	}
 	records, err := os.Create(x.site.path("records.jsonl"))
 	if err != nil {
 		t.Fatal(err)
@@ -191,32 +195,27 @@ func (x *torment) start() {
 			t.Logf("what is left of it: %s: %v", kept, os.CopyFS(kept, os.DirFS(x.site.dir)))
 		}
 	})
-	x.startSMSC()
 	x.hub = x.site.launchHub().ready()
-	x.edgeNode = x.site.launchEdge(x.edge).ready()
-	isReady(x.edge.api(t), 30*time.Second)
-	x.flow = newFlow(x.site.admin(), x.edge.smsc(t), x.edge.number, 3, 30)
-	for i := range x.flow.handsets { // whom their answers are for
-		x.flow.down(i, fmt.Sprintf("d0-%d hello", i))
+	for _, s := range x.sides {
+		s.start()
 	}
 	x.round.Store(1)
 	eventually(t, 60*time.Second, func() string { return atLeast("settled", -x.unsettled(), 0) })
 }
 
-// wire lays the line between hub and edge, and opens where the edge finds the SMSC.
-func (x *torment) wire(network string, rtt time.Duration, loss string) net.Listener {
+// wire lays the line between hub and edges, and says how to open where an edge finds its SMSC.
+func (x *torment) wire(network string, rtt time.Duration, loss string) (listen func() (net.Listener, error)) {
 	if network == "namespaces" {
 		n := newNetwork(x.t, rtt, loss, x.seed)
 		x.line = n
-		x.site.inHub, x.edge.in = n.inside("hub"), n.inside("edge")
+		x.site.inHub = n.inside("hub")
+		for _, s := range x.sides {
+			s.edge.in = n.inside("edge")
+		}
 		x.site.link = fmt.Sprintf("%s:%d", n.address("hub"), linkPort)
 		x.site.pki("hub", x.site.path("pki"), "hub-2", "--host", n.address("hub"))
 		x.site.certificate = "hub-2"
-		l, err := n.listen("edge", "127.0.0.1:0")
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		return l
+		return func() (net.Listener, error) { return n.listen("edge", "127.0.0.1:0") }
 	}
 	relay, err := wan.New(wan.Config{Target: x.site.link, RTT: rtt})
 	if err != nil {
@@ -225,24 +224,7 @@ func (x *torment) wire(network string, rtt time.Duration, loss string) net.Liste
 	x.t.Cleanup(func() { _ = relay.Close() })
 	x.line = relayed{relay}
 	x.site.via = relay.Addr()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	return l
-}
-
-// startSMSC: it takes longer for a message than a disk does, and lets the edge wait
-// as long again after it has taken every other one: the edge always waits for an
-// answer, and what it waits for is taken or not.
-func (x *torment) startSMSC() {
-	x.smsc = x.site.launchSMSC(x.edge, "--latency", slow, "--faults", `{"late_rate":0.5,"late_by":"15ms"}`, "--retry-after", "50ms").ready()
-}
-
-const slow, fast = "15ms", "1ms"
-
-func (x *torment) latency(d string) {
-	x.flow.smsc.call("PUT", "/faults", map[string]string{"latency": d, "late_by": d}, nil)
+	return func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 }
 
 func (x *torment) run() {
@@ -287,33 +269,10 @@ func (x *torment) load() (stop func()) {
 			}
 		})
 	}
-	every(5*time.Millisecond, func() {
-		people := x.flow.people
-		for i, p := range people {
-			for n := p.unsettled(); n < underWay; n++ {
-				x.downs++
-				handset := i + len(people)*(x.downs%(len(x.flow.handsets)/len(people)))
-				name := fmt.Sprintf("d%d-%d", x.round.Load(), x.downs)
-				text := name + " to you"
-				if x.downs%16 == 0 { // in two parts of 153 septets at most, each with its name
-					text = fmt.Sprintf("%-153s%s/1 the end", name+"/0 begins", name)
-				}
-				x.flow.down(handset, text)
-			}
-		}
-	})
-	every(20*time.Millisecond, func() {
-		var stats smscStats
-		smsc := x.flow.smsc
-		if _, _, err := smsc.try(x.t.Context(), "GET", "/stats", nil, &stats); err != nil || stats.MOQueued-stats.MOAcked-stats.MORefused > underWay {
-			return
-		}
-		for range 10 {
-			x.ups++
-			handset := x.flow.handsets[x.ups%len(x.flow.handsets)]
-			_ = smsc.send(handset, x.edge.number, fmt.Sprintf("u%d-%d to you", x.round.Load(), x.ups)) // the SMSC may be away
-		}
-	})
+	for _, s := range x.sides {
+		every(5*time.Millisecond, s.feedDown)
+		every(20*time.Millisecond, s.feedUp)
+	}
 	return func() {
 		close(end)
 		feeding.Wait()
@@ -342,31 +301,37 @@ type ringView struct {
 	Counts struct{ Retrieved, Sent, Confirmed int }
 }
 
-// look asks /v1/rings, and keeps where the hub's pointers stand.
-func (x *torment) look(limit time.Duration) (now ringsNow, err error) {
+// look asks /v1/rings for one edge's, and keeps where the hub's pointers of each stand.
+func (x *torment) look(edge string, limit time.Duration) (now ringsNow, err error) {
 	ctx, cancel := context.WithTimeout(x.t.Context(), limit)
 	defer cancel()
 	var rings struct {
-		Edges []struct{ Hub struct{ Down, Up *ringView } }
+		Edges []struct {
+			ID  string
+			Hub struct{ Down, Up *ringView }
+		}
 	}
-	if _, _, err := x.flow.hub.try(ctx, "GET", "/v1/rings", nil, &rings); err != nil {
+	if _, _, err := x.sides[0].flow.hub.try(ctx, "GET", "/v1/rings", nil, &rings); err != nil {
 		return now, err
 	}
-	hub := rings.Edges[0].Hub
-	for name, r := range map[string]*ringView{"down": hub.Down, "up": hub.Up} {
-		if r == nil || r.Slots == 0 {
-			continue // not yet known
-		}
-		role := map[string]string{"down": "sender", "up": "receiver"}[name]
-		x.pointers = append(x.pointers, history.Record{
-			Kind: history.Pointers, By: "hub", Ring: name, Role: role, Life: x.hubLife, Slots: r.Slots, Retrieved: r.Pointers.LastRetrieved,
-			Sent: r.Pointers.LastSent, Confirmed: r.Pointers.LastConfirmed, Processed: r.Pointers.LastProcessed,
-		})
-		held := r.Counts.Retrieved + r.Counts.Sent + r.Counts.Confirmed
-		if name == "down" {
-			now.down, now.atEdge, now.waiting = held, r.Counts.Confirmed, r.Queue
-		} else {
-			now.up = held
+	for _, e := range rings.Edges {
+		for name, r := range map[string]*ringView{"down": e.Hub.Down, "up": e.Hub.Up} {
+			if r == nil || r.Slots == 0 {
+				continue // not yet known
+			}
+			role := map[string]string{"down": "sender", "up": "receiver"}[name]
+			x.pointers = append(x.pointers, history.Record{
+				Kind: history.Pointers, By: "hub", Ring: e.ID + " " + name, Role: role, Life: x.hubLife, Slots: r.Slots, Retrieved: r.Pointers.LastRetrieved,
+				Sent: r.Pointers.LastSent, Confirmed: r.Pointers.LastConfirmed, Processed: r.Pointers.LastProcessed,
+			})
+			held := r.Counts.Retrieved + r.Counts.Sent + r.Counts.Confirmed
+			switch {
+			case e.ID != edge:
+			case name == "down":
+				now.down, now.atEdge, now.waiting = held, r.Counts.Confirmed, r.Queue
+			default:
+				now.up = held
+			}
 		}
 	}
 	return now, nil
@@ -379,8 +344,8 @@ type accident struct {
 	lasts time.Duration
 }
 
-// draw draws what else happens in a round.
-func (x *torment) draw(dice *rand.Rand, victim string) (a accident) {
+// draw draws what else happens in a round at this side.
+func (x *torment) draw(dice *rand.Rand, victim string, s *side) (a accident) {
 	between := func(from, to time.Duration) time.Duration { return from + time.Duration(dice.Int64N(int64(to-from))) }
 	cut := func() func() {
 		x.line.cut()
@@ -395,24 +360,24 @@ func (x *torment) draw(dice *rand.Rand, victim string) (a accident) {
 	case d < 69: // until both ends say that it is interrupted
 		a.name, a.begin, a.lasts = "long cut", cut, between(3200*time.Millisecond, 4500*time.Millisecond)
 	case d < 80:
-		other := map[string]*node{"hub": x.edgeNode, "edge": x.hub}[victim]
+		other := map[string]*node{"hub": s.node, "edge": x.hub}[victim]
 		a.name, a.begin = "other node stopped", other.pause
 		if dice.IntN(5) == 0 { // as long
 			a.name, a.lasts = "other node stopped for long", between(4*time.Second, 10*time.Second)
 		}
 	case d < 84:
-		a.name, a.begin = "SMSC stopped", x.smsc.pause
+		a.name, a.begin = "SMSC stopped", s.smsc.pause
 	case d < 88 || x.hubDisk == nil:
 		a.name, a.begin, a.lasts = "SMSC killed", func() func() {
-			x.tap.died()
-			x.smsc.kill()
-			x.startSMSC()
+			s.tap.died()
+			s.smsc.kill()
+			s.startSMSC()
 			return func() {}
 		}, 0
 	default:
 		who, disk := "hub", x.hubDisk
 		if dice.IntN(2) == 0 {
-			who, disk = "edge", x.edgeDisk
+			who, disk = "edge", s.disk
 		}
 		if d < 93 {
 			a.name, a.begin = who+"'s disk nearly full", func() func() { return disk.fill(reserve / 2) }
@@ -439,8 +404,9 @@ func (x *torment) strike() {
 	if rand.New(rand.NewPCG(x.seed, uint64((number-1)/2)|1<<40)).IntN(2) == 0 {
 		slices.Reverse(victims)
 	}
-	r := &round{Round: number, Seed: x.seed, Protocol: x.all.Protocol, Victim: victims[number%2]}
-	a := x.draw(dice, r.Victim)
+	s := x.sides[number/2%len(x.sides)]
+	r := &round{Round: number, Seed: x.seed, Protocol: x.all.Protocol, Victim: victims[number%2], Edge: s.edge.id}
+	a := x.draw(dice, r.Victim, s)
 	r.Accident = a.name
 	wait := time.Duration(300+dice.IntN(900)) * time.Millisecond
 	amid := time.Duration(dice.IntN(60)) * time.Millisecond
@@ -452,11 +418,11 @@ func (x *torment) strike() {
 	var err error
 	if atOnce {
 		<-time.After(wait / 4)
-		now, err = x.look(100 * time.Millisecond)
+		now, err = x.look(r.Edge, 100*time.Millisecond)
 	} else {
 		<-time.After(wait)
 		for end := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
-			if now, err = x.look(time.Second); err == nil && now.atEdge >= fullEnough || time.Now().After(end) {
+			if now, err = x.look(r.Edge, time.Second); err == nil && now.atEdge >= fullEnough || time.Now().After(end) {
 				break
 			}
 		}
@@ -465,7 +431,7 @@ func (x *torment) strike() {
 		r.Unprocessed, r.AtEdge, r.Up, r.Waiting = &now.down, now.atEdge, now.up, now.waiting
 	}
 	if r.Victim == "edge" {
-		x.metric += x.doubtsCounted()
+		s.metric += s.doubtsCounted()
 	}
 	r.from = time.Now()
 	end := func() {}
@@ -473,7 +439,7 @@ func (x *torment) strike() {
 		end = a.begin()
 		<-time.After(min(amid, a.lasts))
 	}
-	for _, n := range []*node{x.hub, x.edgeNode, x.smsc} {
+	for _, n := range x.nodes() {
 		if n.ended() && !x.lacksRoom(n) {
 			x.t.Fatalf("round %d, seed %d: %s has ended by itself, status %d:\n%s", number, x.seed, n.name, n.status(), strings.Join(n.log(), "\n"))
 		}
@@ -485,16 +451,24 @@ func (x *torment) strike() {
 		x.hubLife++
 		x.hub = x.site.launchHub()
 	} else {
-		x.kill(x.edgeNode)
-		x.edgeNode = x.site.launchEdge(x.edge)
+		s.again()
 	}
 	if a.name == r.Victim+"'s disk full" { // started on it, it ends or waits for room, and says why
-		started := map[string]*node{"hub": x.hub, "edge": x.edgeNode}[r.Victim]
+		started := map[string]*node{"hub": x.hub, "edge": s.node}[r.Victim]
 		started.says(30*time.Second, syscall.ENOSPC.Error())
 	}
 	<-time.After(a.lasts - time.Since(r.at))
 	end()
 	x.rounds = append(x.rounds, r)
+}
+
+// nodes are all processes.
+func (x *torment) nodes() []*node {
+	all := []*node{x.hub}
+	for _, s := range x.sides {
+		all = append(all, s.node, s.smsc)
+	}
+	return all
 }
 
 // operate starts again what ended because its disk was full, as an operator does once
@@ -506,16 +480,21 @@ func (x *torment) operate() {
 		x.hubLife++
 		x.hub = x.site.launchHub()
 	}
-	if x.edgeNode.ended() && x.lacksRoom(x.edgeNode) {
-		x.all.NoRoom["edge"]++
-		x.kill(x.edgeNode)
-		x.edgeNode = x.site.launchEdge(x.edge)
+	for _, s := range x.sides {
+		if s.node.ended() && x.lacksRoom(s.node) {
+			x.all.NoRoom["edge"]++
+			s.again()
+		}
 	}
 }
 
 // lacksRoom says whether a node has ended because its disk was full, and said so.
 func (x *torment) lacksRoom(n *node) bool {
-	disk := map[*node]*smallDisk{x.hub: x.hubDisk, x.edgeNode: x.edgeDisk}[n]
+	disks := map[*node]*smallDisk{x.hub: x.hubDisk}
+	for _, s := range x.sides {
+		disks[s.node] = s.disk
+	}
+	disk := disks[n]
 	if disk == nil || !disk.filled || n.status() != 1 {
 		return false
 	}
@@ -533,46 +512,25 @@ func (x *torment) kill(n *node) {
 	}
 }
 
-// doubtsCounted is the edge's counter, 0 while it does not answer.
-func (x *torment) doubtsCounted() float64 {
-	var text string
-	ctx, cancel := context.WithTimeout(x.t.Context(), time.Second)
-	defer cancel()
-	if _, _, err := x.edge.api(x.t).try(ctx, "GET", "/metrics", nil, &text); err != nil {
-		return 0
-	}
-	return sumOf(x.t, text, "ringway_smsc_unknown_outcome_total", "")
-}
-
 // judge lets all come to rest and has it judged.
 func (x *torment) judge() {
 	t, begin := x.t, time.Now()
-	x.latency(fast)
-	defer x.latency(slow)
+	for _, s := range x.sides {
+		s.latency(fast)
+		defer s.latency(slow)
+	}
 	x.operate()
 	x.hub.ready()
-	x.edgeNode.ready()
-	isReady(x.edge.api(t), 60*time.Second)
+	for _, s := range x.sides {
+		s.node.ready()
+		isReady(s.edge.api(t), 60*time.Second)
+	}
 	x.rest()
-	lines := x.tap.crossed()
-	acked := 0
-	for _, c := range lines {
-		if c.what == "deliver" && c.ok {
-			acked++
-		}
-	}
-	// What has not come ten seconds after that never will.
-	x.acked += acked
-	await(t.Context(), 10*time.Second, func() string { return atLeast("came up", x.flow.cameUp(), x.acked) })
-
-	var records []history.Record
-	for _, p := range x.flow.people {
-		records = append(records, p.records(byName, byName)...)
-	}
-	records = append(records, x.pointers...)
+	records := x.pointers
 	x.pointers = nil
-	records = append(records, x.crossings(lines)...)
-	records = append(records, x.doubts(lines, records)...)
+	for _, s := range x.sides {
+		records = append(records, s.saw()...)
+	}
 	records = append(records, history.Record{Kind: history.End})
 	v, err := history.Check(history.Options{MaxViolations: 1000}, records)
 	if err != nil {
@@ -599,9 +557,17 @@ func (x *torment) judge() {
 	}
 	last := x.rounds[len(x.rounds)-1]
 	t.Logf("judged in %v", time.Since(begin).Round(time.Millisecond))
-	t.Logf("up to round %d: %d accepted, %d from handsets, %d doubts (%v by the edge's counter), %d copies at the SMSC, lost %d, doubled %d; %v",
-		last.Round, x.all.Accepted, x.all.Acked, x.all.Doubts, x.metric+x.doubtsCounted(), x.all.SecondTime, x.all.Lost, x.all.Doubled, time.Since(x.begin).Round(time.Second))
+	t.Logf("up to round %d: %d accepted, %d from handsets, %d doubts (%v by the edges' counters), %d copies at the SMSC, lost %d, doubled %d; %v",
+		last.Round, x.all.Accepted, x.all.Acked, x.all.Doubts, x.metric(), x.all.SecondTime, x.all.Lost, x.all.Doubled, time.Since(x.begin).Round(time.Second))
 	x.rounds = nil
+}
+
+// metric is what the edges have counted.
+func (x *torment) metric() (n float64) {
+	for _, s := range x.sides {
+		n += s.metric + s.doubtsCounted()
+	}
+	return n
 }
 
 // rest waits until nothing is under way, for as long as that gets less.
@@ -609,8 +575,11 @@ func (x *torment) rest() {
 	x.t.Helper()
 	last, changed := "", time.Now()
 	for {
-		missing := fmt.Sprint(x.unsettled(), " unsettled, ", x.flow.cameUp(), " came up; ")
-		idle := x.flow.idle()
+		missing, idle := "", ""
+		for _, s := range x.sides {
+			missing += fmt.Sprint(s.unsettled(), " unsettled, ", s.flow.cameUp(), " came up; ")
+			idle += s.flow.idle()
+		}
 		if idle == "" && x.unsettled() == 0 {
 			return
 		}
@@ -625,9 +594,8 @@ func (x *torment) rest() {
 }
 
 func (x *torment) unsettled() (n int) {
-	for _, p := range x.flow.people {
-		p.accepted() // complains of what was refused
-		n += p.unsettled()
+	for _, s := range x.sides {
+		n += s.unsettled()
 	}
 	return n
 }
@@ -672,139 +640,6 @@ func (x *torment) add(r *round) {
 	all.Other += r.Other
 }
 
-// crossings makes records of what went over the line to the SMSC. What it did not
-// answer it may have taken: what handsets have says. An SMSC that was killed has
-// taken it to its grave; then it counts as not taken, and has to come again.
-func (x *torment) crossings(lines []*crossing) (records []history.Record) {
-	here := map[string]int{} // whole texts at handsets of the SMSC's present life
-	for _, number := range x.flow.handsets {
-		var got []handsetMessage
-		x.flow.smsc.call("GET", fmt.Sprintf("/handsets/%s/messages?after=%d", number, x.tap.seen[number]), nil, &got)
-		x.tap.seen[number] += len(got)
-		for _, m := range got {
-			here[byName(true, number, m.Text)]++
-		}
-	}
-	sure, maybe := map[string]int{}, map[string]int{}
-	for _, c := range lines {
-		if c.what != "submit" || c.life != x.tap.life || c.parts > 1 {
-			continue
-		}
-		switch name := byName(true, c.to, c.text); {
-		case c.ok:
-			sure[name]++
-		case !c.answered:
-			maybe[name]++
-		}
-	}
-	for name, n := range sure {
-		if here[name] < n || here[name] > n+maybe[name] {
-			x.t.Errorf("%q came to its handset %d times; %d answered, %d not", name, here[name], n, maybe[name])
-		}
-	}
-	for _, c := range lines {
-		session := fmt.Sprint(c.session)
-		switch c.what {
-		case "submit":
-			name := byName(true, c.to, c.text)
-			r := history.Record{Kind: history.Refused, By: "smsc", At: c.at.UnixMicro(), Msg: name, Session: session, Part: c.part, Parts: c.parts}
-			switch {
-			case c.ok:
-				r.Kind = history.Taken
-			case c.answered || c.life != x.tap.life:
-			case c.parts > 1 && here[name] > 0:
-				r.Kind, r.Unanswered = history.Taken, true
-			case c.parts == 1 && here[name] > sure[name]:
-				sure[name]++
-				r.Kind, r.Unanswered = history.Taken, true
-			}
-			if r.Kind == history.Refused {
-				r.Fate = cmp.Or(c.fate, "bad_session") // not taken, and never answered
-			}
-			records = append(records, r)
-		case "deliver":
-			r := history.Record{Kind: history.Handed, By: "smsc", At: c.at.UnixMicro(), Msg: byName(false, c.from, c.text), From: c.from, To: c.to, Session: session}
-			records = append(records, r)
-			if r.Kind, r.Session = history.Acked, ""; c.ok {
-				records = append(records, r)
-			}
-		case "closed":
-			records = append(records, history.Record{Kind: history.Closed, By: "smsc", At: c.at.UnixMicro(), Session: session})
-		}
-	}
-	return records
-}
-
-// doubts reads the histories of what may be in doubt. Each session that broke may
-// leave one, whose message says so; what it never answered is one.
-func (x *torment) doubts(lines []*crossing, seen []history.Record) (records []history.Record) {
-	t := x.t
-	ids, suspects := map[string]string{}, map[string]bool{}
-	for _, r := range seen {
-		switch {
-		case r.Kind == history.Accepted:
-			ids[r.Msg] = r.ID
-		case r.Kind == history.State && r.State == "unknown":
-			suspects[r.ID] = true
-		}
-	}
-	last := map[int]*crossing{} // by session
-	broken := 0
-	for _, c := range lines {
-		switch c.what {
-		case "submit":
-			last[c.session] = c
-		case "closed":
-			broken++
-			r := x.roundAt(c.at)
-			r.Broken++
-			l := last[c.session]
-			if l == nil {
-				continue
-			}
-			id := ids[byName(true, l.to, l.text)]
-			suspects[id] = true
-			r.Between = r.Between || !l.answered && r.Victim == "edge" && r.Accident != "SMSC killed" && c.began.Before(r.at)
-		}
-	}
-	delete(suspects, "")
-	unknowns := map[string]int{}
-	total := 0
-	for id := range suspects {
-		var m record
-		x.flow.hub.call("GET", "/v1/messages/"+id, nil, &m)
-		states := m.states()
-		for _, s := range states {
-			if s == "unknown" {
-				unknowns[id]++
-				total++
-			}
-		}
-		if unknowns[id] > 0 && !m.PossibleDuplicate {
-			t.Errorf("seed %d: %s (%.20q) has been unknown and is no possible duplicate: %v", x.seed, id, m.Text, states)
-		}
-		records = append(records, history.Record{Kind: history.History, By: "hub", ID: id, States: states})
-	}
-	// To which round each belongs.
-	left := maps.Clone(unknowns)
-	for _, c := range lines {
-		if l := last[c.session]; c.what == "closed" && l != nil {
-			id := ids[byName(true, l.to, l.text)]
-			if left[id] > 0 {
-				left[id]--
-				x.roundAt(c.at).Doubts++
-			} else if !l.answered && id != "" {
-				t.Errorf("seed %d: session %d broke before the answer to %q, and its history has %d doubts", x.seed, c.session, l.text, unknowns[id])
-			}
-		}
-	}
-	if total > broken {
-		t.Errorf("seed %d: %d doubts, want one for each of %d sessions that broke at most", x.seed, total, broken)
-	}
-	x.all.Doubts += total
-	return records
-}
-
 // roundAt is the round in which something happened.
 func (x *torment) roundAt(at time.Time) *round {
 	found := x.rounds[0]
@@ -819,7 +654,7 @@ func (x *torment) roundAt(at time.Time) *round {
 // conclude judges the whole run once more, by the command, and its figures.
 func (x *torment) conclude() {
 	all := &x.all
-	all.Metric = x.metric + x.doubtsCounted()
+	all.Metric = x.metric()
 	all.Seconds = time.Since(x.begin).Seconds()
 	total := all.Rounds["hub"] + all.Rounds["edge"]
 	all.FullShare = float64(all.full) / float64(max(total, 1))
@@ -846,16 +681,18 @@ func (x *torment) conclude() {
 
 const reserve = 24 << 20 // octets, of disks that fill
 
-// disks puts the data of hub and edge on small file systems, where they can be mounted.
+// disks puts the data of hub and edges on small file systems, where they can be mounted.
 func (x *torment) disks() {
 	extras := fmt.Sprintf("disk: {reserve_mb: %d}\n", reserve>>20)
 	if x.hubDisk = newSmallDisk(x.t, x.site.path("hub-data"), "size=512m"); x.hubDisk == nil {
 		return
 	}
-	x.edgeDisk = newSmallDisk(x.t, x.site.path(x.edge.id+"-data"), "size=256m")
 	x.site.extras += extras
-	x.edge.extras += extras
-	x.site.rewrite(x.edge)
+	for _, s := range x.sides {
+		s.disk = newSmallDisk(x.t, x.site.path(s.edge.id+"-data"), "size=256m")
+		s.edge.extras += extras
+		x.site.rewrite(s.edge)
+	}
 }
 
 // smallDisk is a file system under a data directory.

@@ -143,6 +143,22 @@ var mutants = []mutant{
 		"\tb.Set(meta(\"hellos\"), be64(said+1<<32))\n", "\tb.Set(meta(\"hellos\"), be64(0))\n", in(edgestore), "TestHellosAscend",
 	},
 	{
+		"a repaired ring keeps a slot it has left", "nodes/store/hubstore/repair.go",
+		"return seq > 0 && seq+uint64(m.slots(edge)) > m.seqs[edge]", "return seq > 0", in(hubstore), "TestRepairOf",
+	},
+	{
+		"a repaired hub forgets who waited nowhere", "nodes/store/hubstore/repair.go",
+		"missing[l] = append(missing[l], id)", "_ = l", in(hubstore), "TestRepairMakes",
+	},
+	{
+		"a repaired hub does not doubt", "nodes/store/hubstore/repair.go",
+		"missing[l] = append(missing[l], id)\n\t\t\tm.doubt(id)\n", "missing[l] = append(missing[l], id)\n", in(hubstore), "TestRepairMakes|TestRepairOf",
+	},
+	{
+		"a repaired hub trusts old places", "nodes/store/hubstore/repair.go",
+		"if w.wasInRing() || m.mayMiss(k) && m.mayMiss(key{'S'}.raw(id)) {", "if w.wasInRing() {", in(hubstore), "TestRepairOf",
+	},
+	{
 		"stale stripe accepted", "actors/link/session.go",
 		"\tif i < 0 {\n\t\treturn // of an earlier session\n", "\tif i < 0 {\n\t\ti = 0 // of an earlier session\n", in(links), "TestFramesOfAStranger",
 	},
@@ -336,7 +352,7 @@ var mutants = []mutant{
 	},
 	{
 		"a repaired status log keeps its holes", "nodes/store/edgestore/repair.go",
-		"\t\t\tm.set(numbered('e', next), number(nil, next))\n", "", in(edgestore), "TestRepair",
+		"\t\t\tm.Set(numbered('e', next), number(nil, next))\n", "", in(edgestore), "TestRepair",
 	},
 	{
 		"a repaired journal is not marked as restored", "nodes/store/edgestore/repair.go",

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/ringway-im/ringway/actors/journal"
+	"github.com/ringway-im/ringway/actors/ring"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/store/kv"
 )
@@ -75,8 +76,28 @@ func live(t *testing.T, fsys vfs.FS, dir string) *lived {
 		})
 		return got
 	}
+	to(300)
+	early := retrieve(1, 60)
+	var read [][]byte
+	for range 10 {
+		read = append(read, accept(t, s, journal.Submission{From: "anna", To: "ben", Text: crand.Text()}))
+	}
+	if err := s.Backup(dir + ".early"); err != nil {
+		t.Fatal(err)
+	}
+	for len(early) > 0 {
+		for _, e := range early {
+			l.down[string(e.Message.Id)] = true
+			settle(t, func(done func(error)) { claimed.Down().Processed(e, &messages.Result{State: messages.State_PROCESSED}, done) })
+		}
+		early = retrieve(early[len(early)-1].Seq+1, 100)
+	}
+	for _, id := range read {
+		l.inbox[string(id)] = true
+		settle(t, func(done func(error)) { s.Received("ben", "pc", id, func(_ bool, err error) { done(err) }) })
+	}
 	to(150)
-	first := retrieve(1, 100)
+	first := retrieve(301, 100)
 	claimed.Down().Progress(messages.State_SENT, first[:90])
 	claimed.Down().Progress(messages.State_CONFIRMED, first[:80])
 	for i, e := range first[:60] {
@@ -155,7 +176,7 @@ func TestRepair(t *testing.T) {
 	}
 	tables := slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".sst") })
 	sound, gone, again := 0, 0, 0
-	const times = 30
+	const times = 20
 	for i := range times {
 		damaged, dir := fmt.Sprint("damaged", i), fmt.Sprint("data", i)
 		if _, err := vfs.Clone(fsys, fsys, "whole", damaged); err != nil {
@@ -209,6 +230,59 @@ func TestRepairMakesRecordsAgain(t *testing.T) {
 			gone, again := l.goesOn(t, fsys, dir, missing)
 			if t.Logf("%d of %s: %d go out again", taken, kinds, again); gone > 0 || len(lost) > 0 || taken == 0 && share == 1 {
 				t.Errorf("%d of %s: %d messages are gone, given up: %v", taken, kinds, gone, lost)
+			}
+		}
+	}
+}
+
+// Records that stand as they were, or again, because their last write is lost: nothing
+// is gone, and what goes out again is counted.
+func TestRepairOfOldRecords(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	fsys := vfs.NewMem()
+	l := live(t, fsys, "whole")
+	for _, kinds := range []string{"S", "Q", "D", "QD", "SQ", "SD", "SQD", "u", "Su", "E", "N", "W", "SQDuENeWXTCP"} {
+		for _, share := range []float64{1, 0.5} {
+			dir := fmt.Sprint(kinds, share)
+			if _, err := vfs.Clone(fsys, fsys, "whole", dir); err != nil {
+				t.Fatal(err)
+			}
+			var missing []kv.Loss
+			old := 0
+			for _, kind := range []byte(kinds) {
+				missing = append(missing, kv.Loss{File: "of " + dir, From: key{kind}, To: key{kind + 1}})
+				records := map[string][]byte{}
+				if _, err := kv.Mend(into(fsys, "whole.early"), func(m *kv.Mending) {
+					m.Each([]byte{kind}, func(k, v []byte) {
+						if random.Float64() < share {
+							records[string(k)] = slices.Clone(v)
+						}
+					})
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := kv.Mend(into(fsys, dir), func(m *kv.Mending) {
+					for k, v := range records {
+						m.Set([]byte(k), v)
+						old++
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lost, err := mend(into(fsys, dir), missing, ofSlots, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, Options{FS: fsys, Dir: dir})
+			if err := errors.Join(s.MarkRestored(time.Now()), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+			gone, again := l.goesOn(t, fsys, dir, missing)
+			if t.Logf("%d of %s as they were: %d go out again", old, kinds, again); gone > 0 || len(lost) > 0 {
+				t.Errorf("%d of %s: %d messages are gone, given up: %v", old, kinds, gone, lost)
 			}
 		}
 	}
@@ -284,10 +358,25 @@ func (l *lived) goesOn(t *testing.T, fsys vfs.FS, dir string, lost []kv.Loss) (g
 	}
 
 	// The edge joins, and has what came up again.
-	what := journal.Rejoin{Instance: []byte("instance"), Deferred: l.retries, LastRetrieved: 85}
+	what := journal.Rejoin{Instance: []byte("instance"), Deferred: l.retries, LastRetrieved: 385}
 	for seq, id := range l.held {
 		what.Held = append(what.Held, journal.Held{Seq: seq, ID: id})
 	}
+	fits := func() journal.OriginState {
+		down, err := claimed.Down().Load()
+		if err != nil {
+			t.Fatalf("%v: %v", lost, err)
+		}
+		var held []ring.Held
+		for _, e := range down.Held {
+			held = append(held, ring.Held{Seq: e.Seq, ID: ring.ID(e.Message.Id)})
+		}
+		if err := ring.New(slots).Restore(down.LastRetrieved, held); err != nil {
+			t.Fatalf("%v: %v", lost, err)
+		}
+		return down
+	}
+	fits()
 	up, err := claimed.Up().Load()
 	if err != nil {
 		t.Fatal(err)
@@ -318,10 +407,7 @@ func (l *lived) goesOn(t *testing.T, fsys vfs.FS, dir string, lost []kv.Loss) (g
 	// What goes down: each once, and what may have been there before is counted.
 	going := map[string]bool{}
 	next := uint64(0)
-	down, err := claimed.Down().Load()
-	if err != nil {
-		t.Fatalf("%v: %v", lost, err)
-	}
+	down := fits()
 	latest := map[string]string{} // by order key
 	for _, e := range down.Held {
 		going[string(e.Message.Id)] = true
