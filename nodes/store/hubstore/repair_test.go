@@ -88,7 +88,9 @@ func live(t *testing.T, fsys vfs.FS, dir string) *lived {
 	for len(early) > 0 {
 		for _, e := range early {
 			l.down[string(e.Message.Id)] = true
-			settle(t, func(done func(error)) { claimed.Down().Processed(e, &messages.Result{State: messages.State_PROCESSED}, done) })
+			settle(t, func(done func(error)) {
+				claimed.Down().Processed(e, &messages.Result{State: messages.State_PROCESSED}, done)
+			})
 		}
 		early = retrieve(early[len(early)-1].Seq+1, 100)
 	}
