@@ -22,7 +22,7 @@ type Edge interface {
 	// NextHello numbers what the edge says to hubs first: from 1, ascending also over
 	// starts, as long as the journal is not restored or replaced.
 	NextHello() uint64
-	// HellosAbove has them go on above n. Nobody waits for it.
+	// HellosAbove has them go on well above n. Nobody waits for it.
 	HellosAbove(n uint64)
 
 	Down() Mirror // results are recorded by Record

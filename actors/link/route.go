@@ -147,6 +147,10 @@ func (r *route) failed(hub string, err error, late bool, now time.Time) pause {
 			r.redirect = redirect.Hub
 			return notAtAll
 		}
+	case refused != nil && refused.Code == "older_hello" && r.redirects < maxRedirects:
+		r.redirects++
+		r.redirect = hub // which will take the next one
+		return shortly
 	case refused != nil:
 		soon = refused.Code == "not_owner" || refused.Code == "older_hello"
 		if !soon && refused.Code != "storage" { // that may come back by itself

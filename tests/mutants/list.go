@@ -140,7 +140,7 @@ var mutants = []mutant{
 	},
 	{
 		"hellos begin anew with each start", "nodes/store/edgestore/edgestore.go",
-		"\tb.Set(meta(\"hellos\"), be64(said+1<<32))\n", "\tb.Set(meta(\"hellos\"), be64(0))\n", in(edgestore), "TestHellosAscend",
+		"\tb.Set(meta(\"hellos\"), be64(said+helloes))\n", "\tb.Set(meta(\"hellos\"), be64(0))\n", in(edgestore), "TestHellosAscend",
 	},
 	{
 		"a repaired ring keeps a slot it has left", "nodes/store/hubstore/repair.go",

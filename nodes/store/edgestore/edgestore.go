@@ -234,15 +234,19 @@ func (s *Store) NextHello() uint64 { return s.hellos.Add(1) }
 // HellosAbove implements journal.Edge.
 func (s *Store) HellosAbove(n uint64) {
 	if n > s.hellos.Load() {
+		n += helloes // what was heard last need not be what was said last
 		s.hellos.Store(n)
 		s.reserveHellos(n, func(error) {})
 	}
 }
 
+// helloes is more than one start says.
+const helloes = 1 << 32
+
 // reserveHellos has the next start number its Hellos above those of this one.
 func (s *Store) reserveHellos(said uint64, done func(error)) {
 	var b kv.Batch
-	b.Set(meta("hellos"), be64(said+1<<32))
+	b.Set(meta("hellos"), be64(said+helloes))
 	s.owed(0).Commit(&b, done)
 }
 

@@ -30,8 +30,13 @@ func (s *Store) Backup(dir string) error { return s.db.Backup(dir) }
 // every edge joins anew. Call it before any edge is claimed.
 func (s *Store) MarkRestored(now time.Time) error {
 	return s.wait(func(t *tx) error {
-		t.Set(restoredKey, key(nil).number(uint64(now.Unix())))
-		s.restored = uint64(now.Unix())
+		at := max(uint64(now.Unix()), s.restored+1) // clocks differ
+		for name := range s.edges {
+			joined, _ := t.get(keyOf('E', name).byte(edgeJoined))
+			at = max(at, lastNumber(joined)+1)
+		}
+		t.Set(restoredKey, key(nil).number(at))
+		s.restored = at
 		return nil
 	})
 }
@@ -201,6 +206,9 @@ func (j *joining) retrying(id []byte, behind bool) {
 
 // ring goes through what the hub's ring holds.
 func (j *joining) ring(what journal.Rejoin, held map[uint64][]byte, behind bool) {
+	elsewhere := func(id []byte) bool { // the edge holds it, under another sequence: adopt gives it that
+		return slices.ContainsFunc(what.Held, func(h journal.Held) bool { return bytes.Equal(h.ID, id) })
+	}
 	var seqs []uint64
 	for seq := range j.e.down {
 		seqs = append(seqs, seq)
@@ -222,7 +230,9 @@ func (j *joining) ring(what journal.Rejoin, held map[uint64][]byte, behind bool)
 		}
 		if behind && !here && m != nil && j.e.down[seq] != nil {
 			j.vacate(seq)
-			j.toHead(m)
+			if !elsewhere(slot.id) {
+				j.toHead(m)
+			}
 		}
 	}
 }

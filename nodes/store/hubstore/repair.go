@@ -1,6 +1,7 @@
 package hubstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -73,20 +74,30 @@ func Describe(l kv.Loss) string {
 
 // mending makes the records of a store fit each other. A message's own two records (M, S)
 // say how it stands; what else is stored about it follows them, and they are made again
-// from that where they are missing.
+// from that where they are missing. They are written and deleted together: where one is
+// missing and cannot have been lost, the other is of a message that was forgotten.
 type mending struct {
 	*kv.Mending
 	missing []kv.Loss
 	slots   func(edge string) uint32
 	now     time.Time
 
-	stands map[string]standing // each message's, by id
-	down   map[string]*onWay   // those on their way down
-	nobody map[string]*message // for an inbox that has no room for them yet
-	inbox  map[string]uint64   // number of the message in its recipient's inbox, by id
-	fresh  map[string]bool     // keys u that are to be
-	last   map[string]uint64   // number of each known user's last event
-	seqs   map[string]uint64   // last sequence assigned to an edge
+	stands map[string]standing       // each message's, by id
+	down   map[string]*onWay         // those on their way down
+	nobody map[string]*message       // for an inbox that has no room for them yet
+	inbox  map[string]place          // where messages stand, by id
+	fresh  map[string]bool           // keys u that are to be
+	told   map[string]messages.State // the highest that senders have heard, by id
+	ended  map[string]bool           // the retention index has them, by id
+	last   map[string]uint64         // number of each known user's last event
+	seqs   map[string]uint64         // last sequence assigned to an edge
+	made   int                       // records to fit
+}
+
+// place in an inbox.
+type place struct {
+	user string
+	n    uint64
 }
 
 type standing uint8
@@ -113,12 +124,17 @@ func mend(opts kv.Options, missing []kv.Loss, slots func(edge string) uint32, no
 	return kv.Mend(opts, func(k *kv.Mending) {
 		m := &mending{
 			Mending: k, missing: missing, slots: slots, now: now,
-			stands: map[string]standing{}, down: map[string]*onWay{}, nobody: map[string]*message{}, inbox: map[string]uint64{},
-			fresh: map[string]bool{}, last: map[string]uint64{}, seqs: map[string]uint64{},
+			stands: map[string]standing{}, down: map[string]*onWay{}, nobody: map[string]*message{}, inbox: map[string]place{},
+			fresh: map[string]bool{}, told: map[string]messages.State{}, ended: map[string]bool{}, last: map[string]uint64{}, seqs: map[string]uint64{},
 		}
-		for _, step := range []func(){m.events, m.messages, m.inboxes, m.rings, m.queues, m.up, m.asked, m.others, m.retention, m.users} {
+		for _, step := range []func(){
+			m.numbers, m.events, m.messages, m.inboxes, m.asked, m.states, m.rings, m.queues, m.up, m.others, m.retention, m.users,
+		} {
 			step()
 			m.Flush()
+		}
+		if m.made > 0 && len(missing) == 0 {
+			m.Note(nil, fmt.Errorf("%d records did not fit the others, though none is damaged: they were made to", m.made))
 		}
 	})
 }
@@ -138,8 +154,32 @@ func numbered(k []byte) (name string, n uint64, ok bool) {
 	return name, lastNumber(r.b), r.err == nil && len(r.b) == 8
 }
 
+// numbers finds out how far each user's events were numbered, and who is settled.
+func (m *mending) numbers() {
+	upTo := func(user string, v []byte) {
+		r := reader{b: v}
+		m.last[user] = max(m.last[user], r.uint()) // 0 where it cannot be read
+	}
+	for _, prefix := range []byte{'N', 'P'} {
+		m.each(prefix, func(k, v []byte) {
+			if r := (reader{b: k[1:]}); prefix == 'N' || len(v) > 0 {
+				upTo(r.string(), v)
+			}
+		})
+	}
+	m.each('T', func(k, v []byte) {
+		switch {
+		case len(k) == 26 && k[1] == 'm':
+			m.ended[string(k[10:])] = true
+		case len(k) > 10 && k[1] == 'e':
+			r := reader{b: k[10:]}
+			upTo(r.string(), v)
+		}
+	})
+}
+
 func (m *mending) events() {
-	note := func(prefix byte, check func(n uint64, value []byte) error) {
+	note := func(prefix byte, check func(user string, n uint64, value []byte) error) {
 		m.each(prefix, func(k, v []byte) {
 			user, n, ok := numbered(k)
 			if !ok {
@@ -147,26 +187,37 @@ func (m *mending) events() {
 				return
 			}
 			m.last[user] = max(m.last[user], n)
-			if err := check(n, v); err != nil {
+			if err := check(user, n, v); err != nil {
 				m.Give(k, err)
 			}
 		})
 	}
-	note('e', func(n uint64, v []byte) error {
-		_, err := decodeStateEvent(n, v)
-		return err
-	})
-	note('i', func(n uint64, v []byte) error {
-		e, err := decodeMessageEvent(n, v)
+	note('e', func(_ string, n uint64, v []byte) error {
+		e, err := decodeStateEvent(n, v)
 		if err == nil {
-			m.inbox[string(e.ID)] = n
+			m.told[string(e.ID)] = max(m.told[string(e.ID)], e.State)
 		}
 		return err
 	})
-	note('u', func(uint64, []byte) error { return nil })
+	note('i', func(user string, n uint64, v []byte) error {
+		e, err := decodeMessageEvent(n, v)
+		if err == nil {
+			m.inbox[string(e.ID)] = place{user, n}
+		}
+		return err
+	})
+	note('u', func(string, uint64, []byte) error { return nil })
 }
 
-var errNoText = errors.New("its text is lost")
+// toUser: it stands in an inbox, or only said something about others that do.
+func (m *message) toUser() bool {
+	return m.Message.To != "" && m.Message.To[0] != '+' && m.Message.Kind != messages.Message_NOTICE
+}
+
+// blank: an edge held it, and what it says is not known.
+func (m *message) blank() bool {
+	return m.Message.From == "" && m.Message.To == "" && m.Message.AcceptedUnixMs == 0
+}
 
 func (m *mending) messages() {
 	m.each('M', func(k, v []byte) {
@@ -180,21 +231,37 @@ func (m *mending) messages() {
 			return
 		}
 		state, found := m.Get(key{'S'}.raw(id))
-		if !found || msg.readState(state) != nil {
-			m.ofNoState(msg)
+		if !found && !m.mayMiss(key{'S'}.raw(id)) && len(m.missing) > 0 {
+			m.Drop(k)
 			return
 		}
-		m.note(msg)
+		if at, given := m.inbox[string(id)]; given && msg.Message.To == "" { // as it was before its handset had said that
+			msg.Message.To = at.user
+			m.create(msg)
+		}
+		if found && msg.readState(state) == nil && (msg.inbox != 0 || msg.Final || msg.indexed || !msg.toUser()) {
+			m.note(msg)
+			return
+		}
+		if whole, err := decodeBody(v); err == nil { // nothing of an old state
+			whole.Message.To = msg.Message.To
+			m.ofNoState(whole)
+		}
 	})
+}
+
+// states drops what nobody has the text of.
+func (m *mending) states() {
 	m.each('S', func(k, v []byte) {
 		id := slices.Clone(k[1:])
-		if m.stands[string(id)] != 0 || m.nobody[string(id)] != nil {
+		if m.stands[string(id)] != 0 {
 			return
 		}
-		if msg := (&message{Record: journal.Record{Message: &messages.Message{}}}); msg.readState(v) == nil && !msg.Final && !msg.indexed {
-			m.Note(k, fmt.Errorf("message %x, last %v: %w", id, msg.State, errNoText))
+		if msg := (&message{Record: journal.Record{Message: &messages.Message{}}}); m.mayMiss(key{'M'}.raw(id)) && msg.readState(v) == nil && !msg.Final && !msg.indexed {
+			m.Note(k, fmt.Errorf("message %x, last %v: its text is lost", id, msg.State))
 		}
 		m.Drop(k)
+		m.made++
 	})
 }
 
@@ -204,10 +271,8 @@ func (m *mending) note(msg *message) {
 	if msg.Edge != "" {
 		m.seqs[msg.Edge] = max(m.seqs[msg.Edge], msg.Seq)
 	}
-	for _, user := range []string{msg.Message.From, to} {
-		if user != "" && user[0] != '+' {
-			m.last[user] += 0 // known
-		}
+	if msg.toUser() {
+		m.last[to] += 0 // known
 	}
 	switch {
 	case msg.inbox != 0:
@@ -216,18 +281,18 @@ func (m *mending) note(msg *message) {
 			return
 		}
 		m.stands[id] = waiting
-		if m.inbox[id] != msg.inbox {
+		if m.inbox[id] != (place{to, msg.inbox}) {
 			m.intoInbox(msg)
 		}
 		m.fresh[string(keyOf('u', to).number(msg.inbox))] = true
 	case msg.Final || msg.indexed:
 		m.stands[id] = settled
-	case to == "" && msg.Message.From != "":
+	case to == "" && !msg.blank():
 		m.stands[id] = kept
 	default:
 		m.stands[id] = onItsWay
 		m.down[id] = &onWay{
-			edge: msg.Edge, class: byte(min(msg.Message.Class, 255)), state: msg.State, seq: msg.Seq, blank: to == "",
+			edge: msg.Edge, class: byte(min(msg.Message.Class, 255)), state: msg.State, seq: msg.Seq, blank: msg.blank(),
 		}
 	}
 }
@@ -238,27 +303,34 @@ func (m *mending) intoInbox(msg *message) {
 		At: acceptedAt(msg), ID: msg.Message.Id, From: msg.Message.From, To: to, Edge: msg.Edge, Text: msg.Message.Text,
 		PossibleDuplicate: msg.Message.PossibleDuplicate,
 	}))
-	m.inbox[string(msg.Message.Id)] = msg.inbox
+	m.inbox[string(msg.Message.Id)] = place{to, msg.inbox}
+	m.made++
 }
 
 func acceptedAt(msg *message) time.Time { return time.UnixMilli(msg.Message.AcceptedUnixMs) }
 
-// ofNoState finds a place for a message of which only the text is left.
+// ofNoState finds out how far a message is of which only the text is left.
 func (m *mending) ofNoState(msg *message) {
-	id, to := string(msg.Message.Id), msg.Message.To
-	if to == "" || to[0] == '+' {
-		m.begin(msg, messages.State_ACCEPTED)
-		return
-	}
-	if msg.inbox = m.inbox[id]; msg.inbox == 0 {
+	m.made++
+	id := string(msg.Message.Id)
+	told := m.told[id]
+	at := m.inbox[id]
+	switch {
+	case msg.toUser() && at.n != 0:
+		u := keyOf('u', at.user).number(at.n)
+		msg.inbox = at.n
+		if _, fresh := m.Get(u); fresh || m.mayMiss(u) {
+			m.begin(msg, messages.State_PROCESSED)
+		} else {
+			m.begin(msg, messages.State_DELIVERED)
+		}
+	case m.ended[id], told >= messages.State_PROCESSED && !msg.toUser():
+		msg.indexed = true
+		m.begin(msg, max(told, messages.State_UNKNOWN))
+	case msg.toUser():
 		m.nobody[id] = msg
-		return
-	}
-	u := keyOf('u', to).number(msg.inbox)
-	if _, fresh := m.Get(u); fresh || m.mayMiss(u) {
-		m.begin(msg, messages.State_PROCESSED)
-	} else {
-		m.begin(msg, messages.State_DELIVERED)
+	default:
+		m.begin(msg, max(told, messages.State_ACCEPTED))
 	}
 }
 
@@ -285,8 +357,9 @@ func (m *mending) inboxes() {
 		msg.Message = &messages.Message{
 			Id: e.ID, From: e.From, To: user, Text: e.Text, PossibleDuplicate: e.PossibleDuplicate, AcceptedUnixMs: e.At.UnixMilli(),
 		}
-		m.create(msg)
-		m.ofNoState(msg)
+		if !m.again(msg) {
+			m.Drop(k)
+		}
 	})
 	for _, id := range slices.Sorted(maps.Keys(m.nobody)) {
 		msg := m.nobody[id]
@@ -304,6 +377,23 @@ func (m *mending) inboxes() {
 	for k := range m.fresh {
 		m.Set([]byte(k), nil)
 	}
+}
+
+// again makes a message whose own record is lost from another, unless it was forgotten.
+func (m *mending) again(msg *message) bool {
+	id := msg.Message.Id
+	state, found := m.Get(key{'S'}.raw(id))
+	if !m.mayMiss(key{'M'}.raw(id)) || !found && !m.mayMiss(key{'S'}.raw(id)) {
+		return false
+	}
+	m.create(msg)
+	if found && msg.readState(state) == nil {
+		m.made++
+		m.note(msg)
+	} else {
+		m.ofNoState(msg)
+	}
+	return true
 }
 
 // create writes what a message says.
@@ -326,7 +416,9 @@ func (m *mending) rings() {
 		case edgeLast:
 			m.seqs[edge] = max(m.seqs[edge], lastNumber(v))
 		case edgeInstance: // of an edge that was replaced it may be the older one: the edge says which it is
-			m.Drop(k)
+			if m.mayMiss(k) {
+				m.Drop(k)
+			}
 		}
 	})
 	m.each('D', func(k, _ []byte) {
@@ -344,6 +436,9 @@ func (m *mending) rings() {
 			return
 		}
 		w := m.down[string(slot.id)]
+		if m.stands[string(slot.id)] == 0 {
+			m.made++
+		}
 		if w == nil || !inRing(edge, seq) || w.at != 0 && w.at == w.seq {
 			m.Drop(k)
 			return
@@ -404,6 +499,9 @@ func (m *mending) queues() {
 		r := reader{b: k[1:]}
 		edge := r.string()
 		w := m.down[string(id)]
+		if m.stands[string(id)] == 0 {
+			m.made++
+		}
 		if r.err != nil || len(r.b) != 9 || w == nil || w.at != 0 || w.queued || w.blank {
 			m.Drop(k)
 			return
@@ -427,6 +525,7 @@ func (m *mending) queues() {
 			l := line{w.edge, w.class}
 			missing[l] = append(missing[l], id)
 			m.doubt(id)
+			m.made++
 		}
 	}
 	for l, late := range missing {
@@ -452,7 +551,8 @@ func byAge(inLine, late []string) (all []string) {
 // doubt: it may have been submitted, and nobody knows.
 func (m *mending) doubt(id string) {
 	msg := m.message(id)
-	if from := msg.Message.From; msg.Doubt(&messages.Doubt{Attempt: msg.Attempts, Again: true}, m.now) && from != "" && from[0] != '+' {
+	raised := msg.Doubt(&messages.Doubt{Attempt: msg.Attempts, Again: true}, m.now)
+	if from := msg.Message.From; raised && from != "" && from[0] != '+' && msg.Message.Kind != messages.Message_NOTICE {
 		m.last[from]++
 		m.Set(keyOf('e', from).number(m.last[from]), encodeStateEvent(journal.UserEvent{At: m.now, ID: msg.Message.Id, State: msg.State, Ref: msg.Ref}))
 	}
@@ -492,8 +592,8 @@ func (m *mending) asked() {
 		id := string(msg.Message.Id)
 		if m.stands[id] == 0 {
 			msg.Edge, msg.Message.To = edge, ""
-			m.create(msg)
-			m.ofNoState(msg)
+			msg.Message.AcceptedUnixMs = cmp.Or(msg.Message.AcceptedUnixMs, m.now.UnixMilli())
+			m.again(msg)
 		}
 		if there[id] = m.stands[id] == kept; !there[id] {
 			m.Drop(k)
@@ -526,6 +626,7 @@ func (m *mending) others() {
 	m.each('R', func(k, v []byte) {
 		if len(v) != 48 || m.stands[string(v[:16])] == 0 {
 			m.Drop(k) // or a client that sends it again would be told that it is there
+			m.made++
 		}
 	})
 }
@@ -535,12 +636,12 @@ func (m *mending) retention() {
 	there := map[string]bool{}
 	m.each('T', func(k, v []byte) {
 		id := string(k[len(k)-min(16, len(k)):])
-		hour := reader{b: v}
+		upTo := reader{b: v}
 		switch {
 		case len(k) == 26 && k[1] == 'm' && m.stands[id] == settled && !there[id]:
 			there[id] = true
-		case len(k) > 10 && k[1] == 'e' && (len(v) == 0 || hour.uint() > 0):
-		default:
+		case len(k) > 10 && k[1] == 'e' && upTo.uint() > 0:
+		default: // an hour that is not over is written with the users
 			m.Drop(k)
 		}
 	})
@@ -557,13 +658,18 @@ func (m *mending) users() {
 		b, _ := m.Get(keyOf('N', user))
 		r := reader{b: b}
 		was, hour := r.uint(), r.uint() // 0 where they are lost
-		if was < last {
+		if last > 0 {
+			if hour == 0 {
+				hour = uint64(m.now.Unix()) / 3600
+			}
+			m.Set(hourKey(hour, user), nil)
 			var w writer
-			w.uint(last)
+			w.uint(max(was, last))
 			w.uint(hour)
 			m.Set(keyOf('N', user), w)
 		}
-		if _, found := m.Get(keyOf('U', user)); !found && m.mayMiss(keyOf('U', user)) {
+		person := user != "" && user[0] >= 'a' && user[0] <= 'z' // others send from a handset
+		if _, found := m.Get(keyOf('U', user)); !found && person && m.mayMiss(keyOf('U', user)) {
 			m.Note(keyOf('U', user), fmt.Errorf("the account of %q: put the user again", user))
 		}
 	}

@@ -2,6 +2,7 @@ package hubstore
 
 import (
 	crand "crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -82,9 +83,23 @@ func live(t *testing.T, fsys vfs.FS, dir string) *lived {
 	for range 10 {
 		read = append(read, accept(t, s, journal.Submission{From: "anna", To: "ben", Text: crand.Text()}))
 	}
+	arrived := func(seq uint64, d journal.Delivery) []byte {
+		d.Message = &messages.Message{Id: fmt.Appendf(nil, "up--%012d", seq), From: fmt.Sprint("+6391700", seq%7), To: "4242", Text: crand.Text()}
+		if d.Keep || d.User != "" {
+			d.Text = d.Message.Text
+		}
+		settle(t, func(done func(error)) { claimed.Up().Keep(journal.Entry{Seq: seq, Message: d.Message}, done) })
+		if d.Text != "" {
+			settle(t, func(done func(error)) { claimed.Deliver(seq, d, func(_ *messages.Result, err error) { done(err) }) })
+		}
+		return d.Message.Id
+	}
+	given := arrived(1, journal.Delivery{Keep: true}) // to ben, by the same handset's eighth
 	if err := s.Backup(dir + ".early"); err != nil {
 		t.Fatal(err)
 	}
+	arrived(8, journal.Delivery{User: "ben", Only: true, Release: []string{hex.EncodeToString(given)}})
+	l.inbox[string(given)] = false
 	for len(early) > 0 {
 		for _, e := range early {
 			l.down[string(e.Message.Id)] = true
@@ -123,23 +138,18 @@ func live(t *testing.T, fsys vfs.FS, dir string) *lived {
 			settle(t, func(done func(error)) { s.Received("ben", "pc", id, func(_ bool, err error) { done(err) }) })
 		}
 	}
-	for seq := uint64(1); seq <= 60; seq++ {
-		m := &messages.Message{Id: fmt.Appendf(nil, "up--%012d", seq), From: fmt.Sprint("+6391700", seq%7), To: "4242", Text: crand.Text()}
-		settle(t, func(done func(error)) { claimed.Up().Keep(journal.Entry{Seq: seq, Message: m}, done) })
-		d := journal.Delivery{Message: m, User: "ben", Text: m.Text}
+	for seq := uint64(11); seq <= 60; seq++ {
 		switch {
 		case seq > 50:
-			l.came[seq] = string(m.Id)
-			continue
+			l.came[seq] = string(arrived(seq, journal.Delivery{}))
 		case seq%5 == 0:
-			d = journal.Delivery{Message: m, Keep: true, Notice: &messages.Message{To: m.From, Text: "for whom?"}}
-			l.asked[string(m.Id)] = true
+			id := arrived(seq, journal.Delivery{Keep: true, Notice: &messages.Message{To: fmt.Sprint("+6391700", seq%7), Text: "for whom?"}})
+			l.asked[string(id)] = true
 		default:
-			l.inbox[string(m.Id)] = false
+			l.inbox[string(arrived(seq, journal.Delivery{User: "ben"}))] = false
 		}
-		settle(t, func(done func(error)) { claimed.Deliver(seq, d, func(_ *messages.Result, err error) { done(err) }) })
-		if seq > 40 {
-			l.came[seq] = string(m.Id) // answered, which the edge has not heard
+		if seq > 40 && seq <= 50 { // answered, which the edge has not heard
+			l.came[seq] = fmt.Sprintf("up--%012d", seq)
 		}
 	}
 	claimed.Up().Release(40, nil)
@@ -245,7 +255,7 @@ func TestRepairOfOldRecords(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	fsys := vfs.NewMem()
 	l := live(t, fsys, "whole")
-	for _, kinds := range []string{"S", "Q", "D", "QD", "SQ", "SD", "SQD", "u", "Su", "E", "N", "W", "SQDuENeWXTCP"} {
+	for _, kinds := range []string{"S", "Q", "D", "QD", "SQ", "SD", "SQD", "u", "Su", "E", "N", "W", "SQDuENeWXTCP", "M", "MS", "MH", "MSH", "H", "SH", "i", "Mi", "MSHiuQDENeWXTCP"} {
 		for _, share := range []float64{1, 0.5} {
 			dir := fmt.Sprint(kinds, share)
 			if _, err := vfs.Clone(fsys, fsys, "whole", dir); err != nil {

@@ -13,7 +13,7 @@
 //	H edge handset seq id    kept message as it arrived
 //	C edge handset user      conversation: last use, number
 //
-//	M id                     a message: what never changes
+//	M id                     a message: what it says, and for whom it is; written again when a kept one is given to somebody
 //	S id                     a message: state, parts, history
 //	R user ref               id, hash of the body
 //
