@@ -736,9 +736,13 @@ func (d *smallDisk) fill(leave int64) (empty func()) {
 			}
 		}
 	})
-	return func() {
+	stop := sync.OnceFunc(func() { // at the latest before the disk is unmounted: what is under it is not small
 		close(end)
 		filling.Wait()
+	})
+	d.t.Cleanup(stop)
+	return func() {
+		stop()
 		if err := os.Remove(filler); err != nil {
 			d.t.Error(err)
 		}

@@ -162,9 +162,8 @@ func (m *mending) numbers() {
 	}
 	for _, prefix := range []byte{'N', 'P'} {
 		m.each(prefix, func(k, v []byte) {
-			if r := (reader{b: k[1:]}); prefix == 'N' || len(v) > 0 {
-				upTo(r.string(), v)
-			}
+			r := reader{b: k[1:]}
+			upTo(r.string(), v)
 		})
 	}
 	m.each('T', func(k, v []byte) {

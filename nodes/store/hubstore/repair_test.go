@@ -188,7 +188,7 @@ func TestRepair(t *testing.T) {
 	}
 	tables := slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".sst") })
 	sound, gone, again := 0, 0, 0
-	const times = 20
+	const times = 24 / sparing
 	for i := range times {
 		damaged, dir := fmt.Sprint("damaged", i), fmt.Sprint("data", i)
 		if _, err := vfs.Clone(fsys, fsys, "whole", damaged); err != nil {
@@ -207,7 +207,7 @@ func TestRepair(t *testing.T) {
 	}
 	all := (times - sound) * (len(l.down) + len(l.inbox))
 	t.Logf("%d of %d sound; of %d messages %d are gone, %d go out again", sound, times, all, gone, again)
-	if sound == times || gone > all/2 {
+	if sparing == 1 && (sound == times || gone > all/2) {
 		t.Errorf("%d sound; of %d messages %d are gone", sound, all, gone)
 	}
 }
@@ -220,7 +220,10 @@ func TestRepairMakesRecordsAgain(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	fsys := vfs.NewMem()
 	l := live(t, fsys, "whole")
-	for _, kinds := range []string{"S", "i", "u", "iu", "Si", "Su", "Siu", "Q", "D", "QD", "SQ", "SD", "SQD", "N", "T", "H", "SH", "W", "X", "WX", "E", "e", "C", "P", "R", "QDNTHWXECPR", "SiuQDNTHWX"} {
+	for i, kinds := range []string{"S", "i", "u", "iu", "Si", "Su", "Siu", "Q", "D", "QD", "SQ", "SD", "SQD", "N", "T", "H", "SH", "W", "X", "WX", "E", "e", "C", "P", "R", "QDNTHWXECPR", "SiuQDNTHWX"} {
+		if (uint64(i)+seed)%sparing != 0 {
+			continue
+		}
 		for _, share := range []float64{1, 0.5} {
 			dir := fmt.Sprint(kinds, share)
 			if _, err := vfs.Clone(fsys, fsys, "whole", dir); err != nil {
@@ -255,7 +258,10 @@ func TestRepairOfOldRecords(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	fsys := vfs.NewMem()
 	l := live(t, fsys, "whole")
-	for _, kinds := range []string{"S", "Q", "D", "QD", "SQ", "SD", "SQD", "u", "Su", "E", "N", "W", "SQDuENeWXTCP", "M", "MS", "MH", "MSH", "H", "SH", "i", "Mi", "MSHiuQDENeWXTCP"} {
+	for i, kinds := range []string{"S", "Q", "D", "QD", "SQ", "SD", "SQD", "u", "Su", "E", "N", "W", "SQDuENeWXTCP", "M", "MS", "MH", "MSH", "H", "SH", "i", "Mi", "MSHiuQDENeWXTCP"} {
+		if (uint64(i)+seed)%sparing != 0 {
+			continue
+		}
 		for _, share := range []float64{1, 0.5} {
 			dir := fmt.Sprint(kinds, share)
 			if _, err := vfs.Clone(fsys, fsys, "whole", dir); err != nil {

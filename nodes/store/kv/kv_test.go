@@ -719,6 +719,51 @@ func TestFlushThatFailsDoesNotFillTheLog(t *testing.T) {
 	}
 }
 
+// A full disk that has no room for the next log, either, holds writes up until it has.
+func TestNewLogWaitsForRoom(t *testing.T) {
+	var full atomic.Bool
+	var tries atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".log") {
+			tries.Add(1)
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	core, logs := observer.New(zap.InfoLevel)
+	db := open(t, Options{FS: walFS{FS: fs}, Logger: zap.New(core), Fatal: func(err error) { t.Error(err) }})
+	if err := put(db, "key", "value"); err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	rotated := make(chan error, 1)
+	go func() {
+		flushed, err := db.inner.AsyncFlush()
+		if err == nil {
+			<-flushed
+		}
+		rotated <- err
+	}()
+	for end := time.Now().Add(30 * time.Second); tries.Load() < 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d tries", tries.Load())
+		}
+	}
+	if value, found, err := db.Get([]byte("key")); err != nil || !found || string(value) != "value" {
+		t.Errorf("meanwhile: %q, %v, %v", value, found, err)
+	}
+	full.Store(false)
+	if err := <-rotated; err != nil {
+		t.Error(err)
+	}
+	if err := put(db, "other", "value"); err != nil {
+		t.Error(err)
+	}
+	if said := logs.FilterMessageSnippet("no room for a new log").Len(); said != 1 {
+		t.Errorf("said %d times", said)
+	}
+}
+
 func TestDirectoryInUse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	db := open(t, Options{Dir: dir})

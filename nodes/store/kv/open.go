@@ -27,7 +27,8 @@ const (
 	identityName  = "RINGWAY"
 	identityLimit = 4 << 10
 
-	tellAgain = 10 * time.Second // that the disk does not take what is to be flushed
+	tellAgain   = 10 * time.Second // that the disk does not take what is to be flushed
+	lookForRoom = 100 * time.Millisecond
 )
 
 // identity is the record in file RINGWAY: whose directory this is.
@@ -44,7 +45,7 @@ func Open(opts Options) (*DB, error) {
 		return nil, fmt.Errorf("kv: data directory %q of node %q: both must be given", opts.Dir, opts.Node)
 	}
 	if opts.FS == nil {
-		opts.FS = walFS{vfs.Default}
+		opts.FS = walFS{FS: vfs.Default}
 		dir, err := filepath.Abs(opts.Dir) // the lock within this process goes by name
 		if err != nil {
 			return nil, fmt.Errorf("kv: data directory %s: %w", opts.Dir, err)
@@ -68,6 +69,10 @@ func Open(opts Options) (*DB, error) {
 		return nil, lockError(opts.Dir, err)
 	}
 	d := &DB{opts: opts, log: opts.Logger, lock: lock}
+	if wal, ok := opts.FS.(walFS); ok {
+		wal.again = d.awaitRoom
+		d.opts.FS = wal
+	}
 	d.arrived = sync.NewCond(&d.mu)
 	d.alarm = time.AfterFunc(time.Hour, func() {
 		d.mu.Lock() // else it could pass between due and Wait
@@ -127,7 +132,7 @@ func (d *DB) listener() *pebble.EventListener {
 	dir := zap.String("data_dir", d.opts.Dir)
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { // it tries again, at once; a full disk ends in a write stall
-			if now, told := time.Now().UnixNano(), d.told.Load(); now-told >= int64(tellAgain) && d.told.CompareAndSwap(told, now) {
+			if d.tellNow() {
 				d.log.Error("the store could not flush or compact, and tries again", dir, zap.String("error", err.Error()))
 			}
 		},
@@ -151,6 +156,28 @@ func (d *DB) listener() *pebble.EventListener {
 		},
 		WriteStallEnd: func() { d.log.Info("writes go on", dir) },
 	}
+}
+
+// awaitRoom waits a little when there is no room for a new WAL: an error there is one
+// that Pebble cannot return, nor anybody recover from. While the store is opened or
+// closed it does not wait.
+func (d *DB) awaitRoom(err error) bool {
+	d.mu.Lock()
+	wait := d.open && !d.closed && vfs.IsNoSpaceError(err)
+	d.mu.Unlock()
+	if wait {
+		if d.tellNow() {
+			d.log.Error("no room for a new log: nothing further is written until there is", zap.String("data_dir", d.opts.Dir), zap.Error(err))
+		}
+		time.Sleep(lookForRoom)
+	}
+	return wait
+}
+
+// tellNow is true once in tellAgain.
+func (d *DB) tellNow() bool {
+	now, told := time.Now().UnixNano(), d.told.Load()
+	return now-told >= int64(tellAgain) && d.told.CompareAndSwap(told, now)
 }
 
 // makeDir creates dir, readable to its owner only, and syncs the parents of what

@@ -1,0 +1,5 @@
+//go:build !race
+
+package hubstore
+
+const sparing = 1
