@@ -169,7 +169,7 @@ func (d *DB) awaitRoom(err error) bool {
 		if d.tellNow() {
 			d.log.Error("no room for a new log: nothing further is written until there is", zap.String("data_dir", d.opts.Dir), zap.Error(err))
 		}
-		time.Sleep(lookForRoom)
+		<-time.After(lookForRoom)
 	}
 	return wait
 }
