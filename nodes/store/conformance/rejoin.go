@@ -145,4 +145,18 @@ func rejoin(t *testing.T, h hub) {
 	if rec := h.record(last); rec.State != retrieved || rec.Doubled {
 		t.Errorf("m6 is %v, possible duplicate %v", rec.State, rec.Doubled)
 	}
+
+	// From a backup once more, by a clock that is behind. What the edge holds under another
+	// number than the hub remembers has that place alone.
+	h.must(store.MarkRestored(time.Now().Add(-24 * time.Hour)))
+	r = h.claim()
+	standing("old", true, true)
+	if got := do(journal.Rejoin{Instance: []byte("newer"), LastRetrieved: 20, Held: []journal.Held{{Seq: 20, ID: last}}}); got.Adopted != 1 || !slices.Equal(got.Open, []uint64{20}) {
+		t.Errorf("from a backup once more: %+v", got)
+	}
+	for _, one := range r.retrieve(21, 9) {
+		if bytes.Equal(one.Message.Id, last) {
+			t.Errorf("m6 goes out at %d, and the edge holds it at 20", one.Seq)
+		}
+	}
 }

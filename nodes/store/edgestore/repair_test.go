@@ -3,7 +3,6 @@ package edgestore
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/ringway-im/ringway/actors/journal"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/store/kv"
+	"github.com/ringway-im/ringway/nodes/store/kv/kvtest"
 )
 
 // worked fills a journal with some of everything and returns the texts that it holds on
@@ -107,7 +107,7 @@ func TestRepair(t *testing.T) {
 		if _, err := vfs.Clone(fsys, fsys, "whole", damaged); err != nil {
 			t.Fatal(err)
 		}
-		damage(t, fsys, fsys.PathJoin(damaged, tables[random.IntN(len(tables))]), 1+i%3, random)
+		kvtest.Flip(t, fsys, fsys.PathJoin(damaged, tables[random.IntN(len(tables))]), 1+i%3, random)
 		r, err := repair(into(dir), damaged)
 		if errors.Is(err, kv.ErrSound) {
 			sound++
@@ -165,29 +165,6 @@ func TestRepairClosesGaps(t *testing.T) {
 	}
 	if kept := goesOn(t, fsys, "edge", up, Repaired{Lost: anywhere}); kept != len(up)-4 {
 		t.Errorf("%d of %d texts are there; want all but four", kept, len(up))
-	}
-}
-
-// damage flips n bits of a file.
-func damage(t *testing.T, fsys vfs.FS, path string, n int, random *rand.Rand) {
-	t.Helper()
-	f, err := fsys.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	octets, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	for range n {
-		octets[random.IntN(len(octets))] ^= 1 << random.IntN(8)
-	}
-	to, err := fsys.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = to.Write(octets); errors.Join(err, to.Close()) != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/ringway-im/ringway/actors/ring"
 	"github.com/ringway-im/ringway/messages"
 	"github.com/ringway-im/ringway/nodes/store/kv"
+	"github.com/ringway-im/ringway/nodes/store/kv/kvtest"
 )
 
 // lived is what the world knows of a store that has been used for a while.
@@ -194,7 +194,7 @@ func TestRepair(t *testing.T) {
 		if _, err := vfs.Clone(fsys, fsys, "whole", damaged); err != nil {
 			t.Fatal(err)
 		}
-		spoil(t, fsys, fsys.PathJoin(damaged, tables[random.IntN(len(tables))]), 1+i%3, random)
+		kvtest.Flip(t, fsys, fsys.PathJoin(damaged, tables[random.IntN(len(tables))]), 1+i%3, random)
 		lost, err := repair(into(fsys, dir), damaged, ofSlots, time.Now())
 		if errors.Is(err, kv.ErrSound) {
 			sound++
@@ -322,29 +322,6 @@ func without(t *testing.T, fsys vfs.FS, dir, kinds string, chosen func() bool) (
 		t.Fatal(err)
 	}
 	return n
-}
-
-// spoil flips n bits of a file.
-func spoil(t *testing.T, fsys vfs.FS, path string, n int, random *rand.Rand) {
-	t.Helper()
-	f, err := fsys.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	octets, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	for range n {
-		octets[random.IntN(len(octets))] ^= 1 << random.IntN(8)
-	}
-	to, err := fsys.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = to.Write(octets); errors.Join(err, to.Close()) != nil {
-		t.Fatal(err)
-	}
 }
 
 // goesOn opens a repaired store, has its edge join it, and takes everything out of it.

@@ -22,7 +22,7 @@ const firstQueued = 1 << 32
 // and every edge joins anew. Call it before any edge is claimed.
 func (s *Store) MarkRestored(now time.Time) error {
 	return s.tryFor(longPatience, "noting the restore", func(ctx context.Context) error {
-		_, err := s.pool.Exec(ctx, `INSERT INTO meta (key, value) VALUES ('restored', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, now.Unix())
+		_, err := s.pool.Exec(ctx, `INSERT INTO meta (key, value) VALUES ('restored', $1) ON CONFLICT (key) DO UPDATE SET value = greatest(excluded.value, meta.value + 1)`, now.Unix()) // clocks differ
 		return err
 	})
 }
@@ -205,6 +205,9 @@ func (j *joining) retrying(id []byte, behind bool) {
 
 // ringHolds goes through what the hub's ring holds.
 func (j *joining) ringHolds(what journal.Rejoin, held map[uint64][]byte, behind bool) {
+	elsewhere := func(id []byte) bool { // the edge holds it, under another sequence: adopt gives it that
+		return slices.ContainsFunc(what.Held, func(h journal.Held) bool { return bytes.Equal(h.ID, id) })
+	}
 	for _, seq := range slices.Backward(slices.Sorted(maps.Keys(j.r.down))) {
 		slot := j.r.down[seq]
 		here := bytes.Equal(held[seq], slot.id)
@@ -221,7 +224,9 @@ func (j *joining) ringHolds(what journal.Rejoin, held map[uint64][]byte, behind 
 		}
 		if behind && !here && m != nil && j.r.down[seq] != nil {
 			j.vacate(seq)
-			j.toHead(m)
+			if !elsewhere(slot.id) {
+				j.toHead(m)
+			}
 		}
 	}
 }
