@@ -2,7 +2,6 @@ package hubstore
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -63,18 +62,7 @@ func (p *patient) treatAt(at time.Time, kinds string, damage func(m *kv.Mending)
 	if _, err := kv.Mend(into(p.opts.FS, p.opts.Dir), damage); err != nil {
 		p.Fatal(err)
 	}
-	var missing []kv.Loss
-	for _, kind := range []byte(kinds) {
-		missing = append(missing, kv.Loss{File: "x", From: key{kind}, To: key{kind + 1}})
-	}
-	lost, err := mend(into(p.opts.FS, p.opts.Dir), missing, ofSlots, at)
-	if err != nil {
-		p.Fatal(err)
-	}
-	s := open(p.T, Options{FS: p.opts.FS, Dir: p.opts.Dir})
-	if err := errors.Join(s.MarkRestored(at), s.Close()); err != nil {
-		p.Fatal(err)
-	}
+	_, lost := mended(p.T, p.opts.FS, p.opts.Dir, kinds, at)
 	p.open()
 	return lost
 }

@@ -230,18 +230,7 @@ func TestRepairMakesRecordsAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			taken := without(t, fsys, dir, kinds, func() bool { return random.Float64() < share })
-			var missing []kv.Loss
-			for _, kind := range []byte(kinds) {
-				missing = append(missing, kv.Loss{File: "of " + dir, From: key{kind}, To: key{kind + 1}})
-			}
-			lost, err := mend(into(fsys, dir), missing, ofSlots, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := open(t, Options{FS: fsys, Dir: dir})
-			if err := errors.Join(s.MarkRestored(time.Now()), s.Close()); err != nil {
-				t.Fatal(err)
-			}
+			missing, lost := mended(t, fsys, dir, kinds, time.Now())
 			gone, again := l.goesOn(t, fsys, dir, missing)
 			if t.Logf("%d of %s: %d go out again", taken, kinds, again); gone > 0 || len(lost) > 0 || taken == 0 && share == 1 {
 				t.Errorf("%d of %s: %d messages are gone, given up: %v", taken, kinds, gone, lost)
@@ -267,10 +256,8 @@ func TestRepairOfOldRecords(t *testing.T) {
 			if _, err := vfs.Clone(fsys, fsys, "whole", dir); err != nil {
 				t.Fatal(err)
 			}
-			var missing []kv.Loss
 			old := 0
 			for _, kind := range []byte(kinds) {
-				missing = append(missing, kv.Loss{File: "of " + dir, From: key{kind}, To: key{kind + 1}})
 				records := map[string][]byte{}
 				if _, err := kv.Mend(into(fsys, "whole.early"), func(m *kv.Mending) {
 					m.Each([]byte{kind}, func(k, v []byte) {
@@ -290,20 +277,31 @@ func TestRepairOfOldRecords(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			lost, err := mend(into(fsys, dir), missing, ofSlots, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := open(t, Options{FS: fsys, Dir: dir})
-			if err := errors.Join(s.MarkRestored(time.Now()), s.Close()); err != nil {
-				t.Fatal(err)
-			}
+			missing, lost := mended(t, fsys, dir, kinds, time.Now())
 			gone, again := l.goesOn(t, fsys, dir, missing)
 			if t.Logf("%d of %s as they were: %d go out again", old, kinds, again); gone > 0 || len(lost) > 0 {
 				t.Errorf("%d of %s: %d messages are gone, given up: %v", old, kinds, gone, lost)
 			}
 		}
 	}
+}
+
+// mended makes the records of a store fit, of which those of these kinds may be missing
+// or old, and marks it as Repair does.
+func mended(t *testing.T, fsys vfs.FS, dir, kinds string, at time.Time) (missing, lost []kv.Loss) {
+	t.Helper()
+	for _, kind := range []byte(kinds) {
+		missing = append(missing, kv.Loss{File: "of " + dir, From: key{kind}, To: key{kind + 1}})
+	}
+	lost, err := mend(into(fsys, dir), missing, ofSlots, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Options{FS: fsys, Dir: dir})
+	if err := errors.Join(s.MarkRestored(at), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return missing, lost
 }
 
 // without deletes records of these kinds.
